@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* The runtime's life, and how threads take part in it.
+ *
+ * A thread that uses objects is a *mutator*: it attaches, works, reaches safepoints now and then, and detaches. A
+ * *safepoint* is a moment at which a mutator holds no uncounted pointer and can be stopped. Before a mutator blocks for
+ * long (a system call, a lock of the host) it enters a *blocking region*, so that nobody waits for it.
+ *
+ * What runs at a safepoint, and nowhere else: the thread may be stopped, finalizers of objects whose last reference
+ * this mutator dropped, and collections. Calls that are safepoints say so under `Runs:`. */
+#ifndef FREEHOLD_RUNTIME_H
+#define FREEHOLD_RUNTIME_H
+
+#include <freehold/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- options ---- */
+
+typedef enum fh_log_level { FH_LOG_ERROR = 1, FH_LOG_WARNING, FH_LOG_INFO } fh_log_level;
+
+/* Hears what the runtime has to say. Called on the thread that found it, perhaps with internal locks held: it must not
+ * call Freehold. `message` is one or more lines without the last newline, valid during the call. */
+typedef void (*fh_log_function)(void *context, fh_log_level level, const char *message);
+
+enum {
+  FH_OPTION_GC_OFF = 1u << 0,       /* no automatic collections; fh_collect still works */
+  FH_OPTION_COUNT_PATHS = 1u << 1,  /* every count operation goes out of line and is counted in fh_stats; slower */
+  FH_OPTION_SHARED_HEAP = 1u << 2,  /* the host itself calls mi_malloc on attached threads: nobody may tidy the heap
+                                     * of a thread that blocks, so memory freed by others stays there until it wakes */
+  FH_OPTION_QUIET = 1u << 3         /* fh_shutdown does not log leaks, it only returns their number */
+};
+
+/* Options of fh_init. A zeroed struct is valid and means the defaults.
+ *
+ * | field            | unit    | range           | if zero          | meaning                                            |
+ * |------------------|---------|-----------------|------------------|----------------------------------------------------|
+ * | size             | bytes   | 0, sizeof       | sizeof           | lets the struct grow                               |
+ * | flags            | bits    | FH_OPTION_*     | none             |                                                    |
+ * | gc_threshold     | entries | 1..2^31         | 65,536           | tracked entries opened before a collection is due  |
+ * | gc_percent       | percent | 1..10,000       | 100              | and at least this share of those that lived on     |
+ * | limbo_batch      | bytes   | 1..2^30         | 262,144          | a grace period is asked for when so much waits     |
+ * | log              |         | function        | standard error   | where messages go                                  |
+ * | log_context      |         | any             | NULL             | first argument of log                              | */
+typedef struct fh_options {
+  size_t size;
+  uint32_t flags;
+  uint32_t gc_threshold;
+  uint32_t gc_percent;
+  uint32_t reserved;
+  size_t limbo_batch;
+  fh_log_function log;
+  void *log_context;
+} fh_options;
+
+FH_API FH_MUST_USE fh_status fh__init(const fh_options *options, size_t size, uint32_t abi);
+
+/* Starts the runtime, or counts one more user of it. Does not attach the caller.
+ *
+ * Shape:   `options` NULL or zeroed: defaults (the table above). An embedder that may be one of several in a process
+ *          treats FH_EEXIST as success: the first one's options hold, and each init wants its own fh_shutdown.
+ * Owns:    the options are copied; log_context must outlive the runtime.
+ * Threads: any thread. Concurrent calls are ordered.
+ * Runs:    takes the runtime's lock; no application code.
+ * Errors:  FH_EEXIST: it runs already and counted this caller. FH_EVERSION: the library's ABI differs from the header's.
+ *          FH_EINVAL: an option is out of range. FH_ENOMEM. In all but FH_OK and FH_EEXIST nothing changed.
+ * Source:  docs/architecture.md, "Life". */
+static inline FH_MUST_USE fh_status fh_init(const fh_options *options) {
+  return fh__init(options, sizeof(fh_options), FH_ABI);
+}
+
+/* Ends one user's use of the runtime; the last one's call finalises, collects, reports leaks and frees everything.
+ *
+ * Shape:   `wait_ms`: how long to wait for mutators to detach; 0 does not wait. `leaked_out` may be NULL; it receives the
+ *          number of objects that were still alive at the end, those of untracked types included.
+ * Owns:    the references in registered roots are released. Leaked objects are freed without dealloc.
+ * Threads: a detached caller. Threads in blocking regions count as attached.
+ * Runs:    may block; finalizers, dealloc, collections. Until the call returns, fh_attach says FH_ESHUTDOWN.
+ * Errors:  FH_EBUSY: mutators are still attached (or the caller is); the runtime stays usable, nothing changed.
+ *          FH_ESHUTDOWN: it does not run. Leaks are logged by type, unless FH_OPTION_QUIET.
+ * Source:  docs/architecture.md, "Life". */
+FH_API FH_MUST_USE fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out);
+
+/* True while the runtime is being shut down, so that loops can end.
+ *
+ * Shape:   no arguments.
+ * Owns:    nothing.
+ * Threads: any thread.
+ * Runs:    nothing.
+ * Errors:  none.
+ * Source:  docs/architecture.md, "Life". */
+FH_API bool fh_is_stopping(void);
+
+/* ---- mutators ---- */
+
+/* Makes the calling thread a mutator.
+ *
+ * Shape:   `name`: for messages; NULL or cut to 31 bytes. Calls nest: only the first attaches and only its fh_detach
+ *          detaches. Inside a blocking region it leaves the region until its fh_detach.
+ * Owns:    the name is copied. The mutator outlives the thread and is adopted by a later one.
+ * Threads: any thread. A thread that ends while attached is detached by itself.
+ * Runs:    waits while the world is stopped. A safepoint when it did not nest.
+ * Errors:  FH_ESHUTDOWN: the runtime does not run, or is ending. FH_ELIMIT: 65,534 mutators. FH_ENOMEM.
+ * Source:  docs/safepoint.md. */
+FH_API FH_MUST_USE fh_status fh_attach(const char *name);
+
+/* Undoes one fh_attach; the last one leaves the runtime.
+ *
+ * Shape:   no arguments.
+ * Owns:    references that the thread still holds stay counted: release or hand them over first.
+ * Threads: an attached thread.
+ * Runs:    a safepoint: finalizers and collections may run, the thread may be stopped.
+ * Errors:  none. Traps: not attached; detached while holding an object's lock; called in dealloc.
+ * Source:  docs/safepoint.md. */
+FH_API void fh_detach(void);
+
+/* True if the calling thread is attached and not in a blocking region.
+ *
+ * Shape:   no arguments.
+ * Owns:    nothing.
+ * Threads: any thread.
+ * Runs:    nothing.
+ * Errors:  none.
+ * Source:  docs/safepoint.md. */
+FH_API bool fh_is_attached(void);
+
+/* Enters a blocking region: until fh_blocking_end nobody waits for this thread, and others merge counts in its place.
+ *
+ * Shape:   nests.
+ * Owns:    references stay as they are. Inside, only fh_release_later, fh_free, fh_attach, fh_blocking_begin and _end
+ *          may be called, and no field of a shared object may be touched.
+ * Threads: an attached thread. Costs about two atomic operations for begin and end together.
+ * Runs:    begin and end are safepoints. Critical sections are given up in between and taken again.
+ * Errors:  none. Traps: not attached; called in dealloc or under FH_NO_SAFEPOINT (checked builds).
+ * Source:  docs/safepoint.md, "Blocking regions". */
+FH_API void fh_blocking_begin(void);
+/* Leaves the blocking region that the innermost fh_blocking_begin entered; the same six fields hold. */
+FH_API void fh_blocking_end(void);
+
+/* What of a thread the inline paths see. `stamp` is the owner's half of a bias word (object.h); `attention` points to
+ * the word in which others ask this mutator for something; it is never NULL and never zero for a thread that is not
+ * attached. Written by the thread itself only. */
+struct fh__tls {
+  uint32_t stamp;
+  uint32_t unused;
+  uint32_t *attention;
+};
+FH_API extern __thread struct fh__tls fh__tls __attribute__((tls_model("initial-exec")));
+FH_API void fh__safepoint_slow(void);
+
+/* Lets the runtime stop this thread if it wants to, and runs what waits for it.
+ *
+ * Shape:   no arguments. One load and one branch when nothing waits.
+ * Owns:    nothing: uncounted pointers (borrowed fields, peeked values) are invalid afterwards.
+ * Threads: an attached thread. Long computations call it now and then (every 100 microseconds is fine).
+ * Runs:    a safepoint: may wait for a stop, run finalizers, destroy, collect.
+ * Errors:  none. Traps: not attached (checked builds). In dealloc and under FH_NO_SAFEPOINT it does nothing.
+ * Source:  docs/safepoint.md. */
+static inline void fh_safepoint(void) {
+  if (__builtin_expect(__atomic_load_n(fh__tls.attention, __ATOMIC_RELAXED) != 0, 0)) fh__safepoint_slow();
+}
+
+/* Does now what would otherwise wait: merges counts, frees ripe memory, destroys what others left.
+ *
+ * Shape:   no arguments.
+ * Owns:    as fh_safepoint.
+ * Threads: an attached thread; worth calling by a thread that is idle.
+ * Runs:    a safepoint.
+ * Errors:  none.
+ * Source:  docs/safepoint.md. */
+FH_API void fh_housekeep(void);
+
+/* For tests and tools: merges, finalises, waits for grace periods and collects until nothing changes any more.
+ *
+ * Shape:   no arguments.
+ * Owns:    as fh_safepoint.
+ * Threads: an attached thread. Other mutators should be idle, detached or reach safepoints, or it does not return soon.
+ * Runs:    several safepoints, each with a full collection.
+ * Errors:  none.
+ * Source:  docs/safepoint.md. */
+FH_API void fh_settle(void);
+
+/* The pair behind FH_NO_SAFEPOINT: while the depth is above zero, safepoints do nothing and blocking traps (checked
+ * builds) or keeps the thread online (release builds). */
+FH_API void fh__no_safepoint_begin(void);
+FH_API void fh__no_safepoint_end(void);
+
+/* ---- guards: each lasts to the end of the enclosing block ---- */
+
+static inline void fh__guard_detach(const fh_status *status) {
+  if (*status == FH_OK) fh_detach();
+}
+static inline void fh__guard_blocking_end(const char *unused) {
+  (void)unused;
+  fh_blocking_end();
+}
+static inline void fh__guard_safepoint_end(const char *unused) {
+  (void)unused;
+  fh__no_safepoint_end();
+}
+struct fh__deferred {
+  void (*run)(void *);
+  void *argument;
+};
+static inline void fh__guard_deferred(struct fh__deferred *deferred) { deferred->run(deferred->argument); }
+
+/* Declares `status`, attaches, and detaches at the end of the block if it attached: FH_ATTACHED(s, "name"); if (s) ... */
+#define FH_ATTACHED(status, name) \
+  __attribute__((cleanup(fh__guard_detach), unused)) const fh_status status = fh_attach(name)
+
+/* The rest of the block is a blocking region. */
+#define FH_BLOCKING()                                                                                          \
+  __attribute__((cleanup(fh__guard_blocking_end), unused)) const char FH__JOIN(fh__blocking_, __COUNTER__) = \
+      (fh_blocking_begin(), (char)0)
+
+/* No safepoint happens in the rest of the block: uncounted pointers stay valid. Keep it short, never block in it. */
+#define FH_NO_SAFEPOINT()                                                                                           \
+  __attribute__((cleanup(fh__guard_safepoint_end), unused)) const char FH__JOIN(fh__no_safepoint_, __COUNTER__) = \
+      (fh__no_safepoint_begin(), (char)0)
+
+/* fn(arg) runs at the end of the block; `fn` takes a void pointer. */
+#define FH_DEFER(fn, arg) \
+  __attribute__((cleanup(fh__guard_deferred), unused)) struct fh__deferred FH__JOIN(fh__deferred_, __COUNTER__) = {(fn), (arg)}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

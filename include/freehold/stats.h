@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Statistics. Counters are kept per mutator and added up here, so reading them costs the others nothing. */
+#ifndef FREEHOLD_STATS_H
+#define FREEHOLD_STATS_H
+
+#include <freehold/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A histogram of durations: bucket i counts those of at least 2^i and less than 2^(i+1) nanoseconds. */
+typedef struct fh_histogram {
+  uint64_t count;
+  uint64_t total_ns;
+  uint64_t max_ns;
+  uint64_t bucket[40];
+} fh_histogram;
+
+/* The shortest duration, in ns, that at least `share` (0..1) of those in the histogram do not exceed; exact within a factor of 2. */
+FH_API uint64_t fh_histogram_quantile(const fh_histogram *histogram, double share);
+
+typedef struct fh_stats {
+  size_t size; /* sizeof(fh_stats), set by the caller: lets the struct grow */
+
+  /* memory, in bytes */
+  uint64_t live_bytes;   /* objects and buffers that are allocated, limbo not included */
+  uint64_t peak_bytes;   /* the largest live_bytes that was noticed (credit granularity: 64 KiB a mutator) */
+  uint64_t object_bytes; /* of live_bytes, objects */
+  uint64_t buffer_bytes; /* of live_bytes, buffers */
+  uint64_t limbo_bytes;  /* dead, waiting for a grace period */
+
+  /* objects */
+  uint64_t objects_live;
+  uint64_t objects_made;
+  uint64_t objects_destroyed;
+  uint64_t objects_tracked; /* entries in use in the tracking chunks */
+  uint64_t objects_immortal;
+
+  /* count operations that left the inline path */
+  uint64_t owner_retains;    /* by the owner; only with FH_OPTION_COUNT_PATHS or in checked builds */
+  uint64_t owner_releases;
+  uint64_t stranger_retains; /* one atomic instruction */
+  uint64_t stranger_releases;
+  uint64_t immortal_skips;   /* only with FH_OPTION_COUNT_PATHS or in checked builds */
+  uint64_t spills;           /* the local count overflowed into the shared one */
+  uint64_t take_backs;       /* ... and came back */
+  uint64_t merges;           /* by the owner's last release */
+  uint64_t queued;           /* pushed to the owner's queue */
+  uint64_t drained;          /* merged from a queue by the owner */
+  uint64_t claimed;          /* merged from a queue in place of a detached owner */
+  uint64_t private_deaths;   /* freed at once, no atomic instruction */
+  uint64_t published_deaths; /* went through a grace period */
+  uint64_t published;        /* objects published */
+  uint64_t overflows;        /* counts that overflowed and became immortal */
+
+  /* finalizers */
+  uint64_t finalized;
+  uint64_t resurrected;
+
+  /* mutators, stops, grace periods */
+  uint64_t mutators;  /* ever made */
+  uint64_t attached;  /* have a thread now */
+  uint64_t adoptions; /* of a mutator that an earlier thread left */
+  uint64_t stops;
+  uint64_t grace_periods;
+  uint64_t claims;
+  fh_histogram time_to_stop; /* from the request until everybody stands still */
+  fh_histogram time_stopped; /* from then until they may run again */
+
+  /* collections */
+  uint64_t collections;
+  uint64_t collections_failed; /* no memory for the side arrays */
+  uint64_t collected;          /* objects found to be garbage and destroyed */
+  uint64_t scanned;            /* objects looked at, all collections together */
+  fh_histogram gc_total;       /* a whole collection: stop, work, resume, finalizers, destruction */
+} fh_stats;
+
+/* Fills in `stats`.
+ *
+ * Shape:   not NULL; stats->size set to sizeof(fh_stats).
+ * Owns:    the caller's struct.
+ * Threads: any thread while the runtime runs. Exact when nobody else works.
+ * Runs:    takes the registry's lock.
+ * Errors:  FH_EVERSION: size is not one that this library knows. FH_ESHUTDOWN.
+ * Source:  docs/heap.md, "Accounting". */
+FH_API FH_MUST_USE fh_status fh_stats_get(fh_stats *stats);
+
+/* Sets peak_bytes to the present live_bytes. */
+FH_API void fh_stats_reset_peak(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
