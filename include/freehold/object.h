@@ -148,7 +148,7 @@ static inline void fh_drop(void *cell) {
 }
 
 /* FH_AUTO T *v = ...;  releases v at the end of its block, if it is not NULL then. */
-#define FH_AUTO __attribute__((cleanup(fh_drop)))
+#define FH_AUTO __attribute__((cleanup(fh_drop), unused))
 
 /* FH_MOVE(v) hands out the reference in v and sets v to NULL: return FH_MOVE(v); */
 #define FH__MOVE(v, id)                            \
