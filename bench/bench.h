@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* The bench: figures, comparisons within one run, crews of threads, fresh processes.
+ *
+ * A figure is a name, a unit, what it should reach, and a function that fills in one value a round. Machines drift by
+ * more than what the figures tell apart, so whatever can be a ratio is one: both sides alternate inside each round, and
+ * the median of the rounds' ratios counts. */
+#ifndef FREEHOLD_BENCH_H
+#define FREEHOLD_BENCH_H
+
+#include <freehold/freehold.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { ROUNDS_MAX = 101, ROUNDS_DEFAULT = 9, CREW_MAX = 64, COUNT_OBJECTS = 256 };
+
+/* ---- figures ---- */
+
+struct result {
+  unsigned rounds; /* how many are wanted; a costly figure lowers it */
+  unsigned filled;
+  double value[ROUNDS_MAX];
+  char beside[96]; /* what is printed behind the figure, without a meaning for programs */
+};
+
+enum reach { REPORTED, AT_MOST, AT_LEAST, EXACTLY };
+
+struct figure {
+  const char *name;
+  const char *unit;
+  enum reach reach;
+  double limit;
+  void (*measure)(struct result *result); /* on an attached thread of a runtime that nobody else uses */
+};
+
+/* One array a family, ended by a figure without a name. */
+extern const struct figure count_figures[], object_figures[], handoff_figures[];
+extern const struct figure mutator_figures[], stop_figures[], gc_figures[];
+
+void result_add(struct result *result, double value);
+void result_limit_rounds(struct result *result, unsigned most);
+
+/* ---- small things ---- */
+
+/* Says what is wrong and ends the process: a figure that was measured on broken ground is worth nothing. */
+void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn, cold));
+void expect(bool holds, const char *what);
+
+uint64_t now_ns(void);
+double median_of(const double *value, size_t n);
+double quantile_of(const double *value, size_t n, double share);
+void *must_allocate(size_t bytes); /* touched, so that it does not grow the resident size later */
+fh_type *must_register(const fh_type_spec *spec);
+void must_attach(const char *name);
+double resident_mb(void);
+
+/* The compiler must assume that all memory changed here; no instruction is made of it. */
+#define COMPILER_BARRIER() __asm__ volatile("" ::: "memory")
+
+/* One turn of a wait of an attached thread for another thread: lets stops through, and now and then the other thread. */
+void wait_turn(unsigned *turns);
+
+/* ---- comparisons ---- */
+
+/* Does `n` units of work and returns the time they took, in ns. */
+typedef uint64_t (*side_function)(void *context, uint64_t n);
+
+struct comparison {
+  side_function ours;
+  side_function theirs;
+  void *context;
+  double operations; /* in one unit, for the text beside the figure */
+  uint64_t fixed;    /* units in one slice; 0: as many as take a slice's time */
+};
+
+/* Fills in one ratio of ours to theirs a round. */
+void compare(struct result *result, const struct comparison *comparison);
+
+/* ---- crews: threads that start together ---- */
+
+typedef void (*crew_body)(unsigned index, void *context, uint64_t n);
+
+struct crew_member {
+  struct crew *crew;
+  unsigned index;
+  pthread_t thread;
+  uint64_t begun_ns;
+  uint64_t ended_ns;
+};
+
+struct crew {
+  unsigned count;
+  crew_body body;
+  void *context;
+  uint64_t n;
+  atomic_uint arrived;
+  atomic_bool go;
+  pthread_mutex_t lock; /* guards `finished` */
+  pthread_cond_t ended;
+  unsigned finished;
+  struct crew_member member[CREW_MAX];
+};
+
+/* Starts attached threads that wait for crew_go. The caller is attached. */
+void crew_start(struct crew *crew, unsigned count, crew_body body, void *context, uint64_t n);
+/* Lets them run; returns when all of them wait no more. */
+void crew_go(struct crew *crew);
+/* Waits in a blocking region until all have detached; returns the ns from the first beginning to the last end. */
+uint64_t crew_finish(struct crew *crew);
+/* All three; the members begin when the caller already is in its blocking region. */
+uint64_t crew_run(unsigned count, crew_body body, void *context, uint64_t n);
+
+/* ---- fresh processes, for what is measured in resident memory ---- */
+
+struct child {
+  const char *name;
+  void (*run)(double *values, unsigned count);
+};
+extern const struct child bench_children[]; /* ended by one without a name */
+
+/* Runs a child of that name in a process of its own and reads the numbers that it found. */
+void run_child(const char *name, double *values, unsigned count);
+/* The other end: runs the child and writes its numbers. */
+int be_child(const char *name);
+
+void child_blocked_owner(double *values, unsigned count);
+void child_churn(double *values, unsigned count);
+
+/* ---- the objects that several families use ---- */
+
+/* Tracked, 32 bytes, two fields. */
+struct node {
+  fh_object fh;
+  struct node *a;
+  struct node *b;
+};
+/* Tracked, 48 bytes, two fields and a number. */
+struct parcel {
+  fh_object fh;
+  struct node *a;
+  struct node *b;
+  uint64_t serial;
+  uint64_t unused;
+};
+extern const fh_type_spec node_spec, parcel_spec;
+_Static_assert(sizeof(struct node) == 32 && sizeof(struct parcel) == 48, "the figures say 32 and 48 bytes");
+
+struct node *must_make(fh_type *type);
+
+#endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads come and go: fh_attach, fh_detach, blocking regions, and the nesting of the two. Even levels of fh__thread are
+ * attached, odd ones blocking; attach inside a blocking region opens a new level, and its detach returns to the region. */
+#include <string.h>
+
+#include "api/attach.h"
+#include "api/safepoint.h"
+#include "base/trap.h"
+#include "collect/garbage.h"
+#include "ref/destroy.h"
+#include "ref/relief.h"
+#include "sync/stop.h"
+
+/* ---- levels ---- */
+
+static bool is_blocking(const struct fh__thread *thread) { return thread->top & 1; }
+
+static void open_level(struct fh__thread *thread, const char *call) {
+  if (thread->top + 1 == FH__MODE_DEPTH) fh__misuse(call, NULL, "attaches and blocking regions are nested too deeply");
+  thread->level[++thread->top] = 1;
+}
+
+/* ---- binding a mutator ---- */
+
+static struct fh__sync_local *make_mutator(void) {
+  struct fh__mutator *mutator = fh__mutator_create();
+  if (!mutator) return NULL;
+  fh__mutex_lock(&fh__stop.lock); /* [stop.born] */
+  bool fits = fh__registry_add(&mutator->sync);
+  fh__mutex_unlock(&fh__stop.lock);
+  if (!fits) {
+    fh__mutator_destroy(mutator);
+    return NULL;
+  }
+  mutator->stamp = fh__stamp_of(mutator->sync.id);
+  mutator->track.owner = mutator->sync.id;
+  return &mutator->sync;
+}
+
+static void name_mutator(struct fh__sync_local *sync, const char *name) {
+  memset(sync->name, 0, sizeof sync->name);
+  if (name) strncpy(sync->name, name, sizeof sync->name - 1);
+}
+
+extern int __cxa_thread_atexit_impl(void (*function)(void *), void *argument, void *dso);
+extern void *__dso_handle;
+
+/* Runs before pthread-key destructors, while the allocator's heap of this thread is alive. */
+static void detach_at_exit(void *argument) {
+  (void)argument;
+  struct fh__thread *thread = &fh__thread;
+  thread->exit_registered = false;
+  if (!thread->mutator) return;
+  if (is_blocking(thread)) fh__go_online(thread->mutator);
+  thread->mutator->no_safepoint = 0;
+  fh__unbind(thread->mutator);
+}
+
+/* A mutator can do without memory for a while only if it has a reserve for its queues. */
+static bool fill_reserve(struct fh__mutator *me) {
+  fh__producer_refill(&me->producer);
+  return me->producer.spare_count > 0;
+}
+
+static fh_status bind(const char *name, uint32_t phase_wanted) {
+  struct fh__thread *thread = &fh__thread;
+  if (FH__LOAD(&fh__shared.phase, ACQUIRE) != phase_wanted) return FH_ESHUTDOWN;
+  struct fh__sync_local *sync = fh__registry_adopt();
+  if (!sync) sync = make_mutator();
+  if (!sync) return fh__registry_count() == FH__MUTATORS_MAX ? FH_ELIMIT : FH_ENOMEM;
+  struct fh__mutator *me = fh__mutator_of(sync);
+  /* Shutdown sets the phase and then counts the bound, under the lock that bound us: one of the two sees the other. */
+  bool late = FH__LOAD(&fh__shared.phase, SEQ_CST) != phase_wanted;
+  if (late) {
+    fh__registry_unbind(sync);
+    return FH_ESHUTDOWN;
+  }
+  name_mutator(sync, name);
+  fh__go_online(me);
+  me->heap = fh__shared.heap_is_ours ? fh__backend_heap() : NULL;
+  thread->mutator = me;
+  thread->top = 0;
+  thread->level[0] = 1;
+  if (!fill_reserve(me)) {
+    fh__unbind(me);
+    return FH_ENOMEM;
+  }
+  if (!thread->exit_registered) thread->exit_registered = __cxa_thread_atexit_impl(detach_at_exit, NULL, __dso_handle) == 0;
+  if (!fh__relief_inbox_is_empty()) fh__attend(sync, FH__ATTEND_INBOX);
+  fh_safepoint();
+  return FH_OK;
+}
+
+fh_status fh__bind_for_shutdown(void) { return bind("shutdown", FH__PHASE_ENDING); }
+
+/* Finishes what waits for this thread; finalizers may make more of it, but not for ever. */
+static void finish_work(struct fh__mutator *me) {
+  enum { ROUNDS = 100 };
+  for (int round = 0; round < ROUNDS; round++) {
+    fh__safepoint_run(me);
+    if (!me->finalizable.first && !me->deferred.first && !me->garbage) return;
+  }
+}
+
+void fh__unbind(struct fh__mutator *me) {
+  finish_work(me);
+  fh__relief_limbo(me, true); /* sealed: others free it when it is ripe */
+  fh__producer_close(&me->producer);
+  fh__quarantine_flush(me);
+  fh__account_settle(&me->account);
+  me->heap = NULL;
+  fh__go_offline(me);
+  struct fh__thread *thread = &fh__thread;
+  thread->mutator = NULL;
+  thread->top = 0;
+  thread->level[0] = 0;
+  fh__registry_unbind(&me->sync);
+}
+
+/* ---- attach and detach ---- */
+
+fh_status fh_attach(const char *name) {
+  struct fh__thread *thread = &fh__thread;
+  if (!thread->mutator) return bind(name, FH__PHASE_RUNNING);
+  if (!is_blocking(thread)) {
+    thread->level[thread->top]++;
+    return FH_OK;
+  }
+  open_level(thread, "fh_attach");
+  fh__go_online(thread->mutator);
+  fh_safepoint();
+  return FH_OK;
+}
+
+static void check_may_leave(const struct fh__mutator *me, const char *call) {
+  if (!FH__CHECKED) return;
+  if (me->in_dealloc) fh__misuse(call, NULL, "called inside dealloc");
+  if (me->no_safepoint) fh__misuse(call, NULL, "called where no safepoint may be");
+}
+
+void fh_detach(void) {
+  struct fh__thread *thread = &fh__thread;
+  struct fh__mutator *me = fh__self_or_trap("fh_detach", NULL);
+  if (--thread->level[thread->top]) return;
+  check_may_leave(me, "fh_detach");
+  if (FH__CHECKED && me->held_count) fh__misuse("fh_detach", me->held[0], "detached while holding an object's lock");
+  if (FH__CHECKED && me->critical && !thread->top) fh__misuse("fh_detach", NULL, "detached inside a critical section");
+  if (thread->top) {
+    thread->top--;
+    fh_safepoint();
+    fh__go_offline(me);
+  } else {
+    fh__unbind(me);
+  }
+}
+
+bool fh_is_attached(void) { return fh__self() != &fh__nobody; }
+
+/* ---- blocking regions ---- */
+
+void fh_blocking_begin(void) {
+  struct fh__thread *thread = &fh__thread;
+  struct fh__mutator *me = fh__self();
+  if (FH__UNLIKELY(me == &fh__nobody)) {
+    if (!thread->mutator) fh__misuse("fh_blocking_begin", NULL, "the calling thread is not attached");
+    thread->level[thread->top]++;
+    return;
+  }
+  check_may_leave(me, "fh_blocking_begin");
+  open_level(thread, "fh_blocking_begin");
+  if (FH__UNLIKELY(me->no_safepoint)) return; /* release builds: stays online, others wait for it */
+  fh_safepoint();
+  fh__critical_suspend(me);
+  fh__go_offline(me);
+}
+
+void fh_blocking_end(void) {
+  struct fh__thread *thread = &fh__thread;
+  if (FH__UNLIKELY(!is_blocking(thread))) fh__misuse("fh_blocking_end", NULL, "the calling thread is not in a blocking region");
+  if (--thread->level[thread->top]) return;
+  thread->top--;
+  struct fh__mutator *me = thread->mutator;
+  if (FH__UNLIKELY(me->no_safepoint)) return; /* it stayed online */
+  fh__go_online(me);
+  fh__critical_resume(me);
+  fh_safepoint();
+}

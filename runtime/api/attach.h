@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FH_API_ATTACH_H
+#define FH_API_ATTACH_H
+
+#include "mutator/mutator.h"
+
+/* Attaches the thread that shuts the runtime down, when nobody else can attach any more. */
+fh_status fh__bind_for_shutdown(void);
+/* The last detach of a thread: finishes its work, and leaves the mutator to whoever adopts it. */
+void fh__unbind(struct fh__mutator *me);
+
+#endif

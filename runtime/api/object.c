@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* Making objects, and the calls that look at types. */
+#include "base/trap.h"
+#include "ref/merge.h"
+#include "api/safepoint.h"
+#include "sync/stop.h"
+
+enum { BYTES_LIMIT_SHIFT = 47 };
+
+static void check_type(const char *call, const fh_type *type, bool items) {
+  if (!type || !type->index || fh__types[type->index] != type) fh__misuse(call, NULL, "this type is not registered");
+  if (items && !type->item_size) fh__misuse(call, NULL, "the type has no items");
+}
+
+/* The header of a newborn: one reference, the caller's; private, marked, tracked if it can be part of a cycle. */
+FH__INLINE void *finish_new(struct fh__mutator *me, fh_type *type, fh_object *object, size_t bytes) {
+  object->fh__type = type->index;
+  object->fh__flags = type->birth_flags;
+  object->fh__bias = me->stamp | 1;
+  bool due = false;
+  if (type->tracked && FH__UNLIKELY(!fh__track_add(&me->track, object, &due))) {
+    fh__backend_free(object);
+    fh__account_return(&me->account, &me->account.objects, bytes);
+    return NULL;
+  }
+  if (FH__UNLIKELY(due)) fh__attend(&me->sync, FH__ATTEND_COLLECT);
+  fh__census_add(&me->census, type, 1);
+  FH__BUMP(&me->counters.made, 1);
+  return object;
+}
+
+void *fh_new(fh_type *type) {
+  struct fh__mutator *me = fh__self_or_trap("fh_new", NULL);
+  if (FH__CHECKED) check_type("fh_new", type, false);
+  if (FH__UNLIKELY(type->item_size)) return fh_new_items(type, 0);
+  if (FH__UNLIKELY(!fh__account_take(&me->account, &me->account.objects, type->usable))) return NULL;
+  fh_object *object = fh__backend_alloc_zeroed(type->alloc_size);
+  if (FH__UNLIKELY(!object)) {
+    fh__account_return(&me->account, &me->account.objects, type->usable);
+    return NULL;
+  }
+  return finish_new(me, type, object, type->usable);
+}
+
+void *fh_new_items(fh_type *type, size_t count) {
+  struct fh__mutator *me = fh__self_or_trap("fh_new_items", NULL);
+  if (FH__CHECKED) check_type("fh_new_items", type, true);
+  size_t items, size;
+  if (__builtin_mul_overflow(count, (size_t)type->item_size, &items) || __builtin_add_overflow(items, (size_t)type->size + 15, &size) ||
+      size >> BYTES_LIMIT_SHIFT)
+    return NULL;
+  fh_object *object = fh__backend_alloc_zeroed(size & ~(size_t)15);
+  if (!object) return NULL;
+  size_t bytes = fh__backend_usable(object);
+  if (!fh__account_take(&me->account, &me->account.objects, bytes)) {
+    fh__account_return(&me->account, &me->account.objects, bytes);
+    fh__backend_free(object);
+    return NULL;
+  }
+  if (type->count_at) *(size_t *)(void *)((char *)object + type->count_at) = count;
+  return finish_new(me, type, object, bytes);
+}
+
+/* ---- types ---- */
+
+fh_type *fh_type_of(const void *object) { return fh__type_of(object); }
+const char *fh_type_name(const fh_type *type) { return type->name; }
+
+fh_status fh_type_register(const fh_type_spec *spec, fh_type **type_out) {
+  if (FH__LOAD(&fh__shared.phase, ACQUIRE) == FH__PHASE_DOWN) return FH_ESHUTDOWN;
+  return fh__type_register(spec, type_out);
+}
+
+static int64_t count_live(const fh_type *type) {
+  int64_t live = FH__LOAD(&type->stray, RELAXED);
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) live += fh__census_read(&fh__mutator_of(sync)->census, type->index);
+  return live;
+}
+
+uint64_t fh_type_live(const fh_type *type) {
+  int64_t live = count_live(type);
+  return live > 0 ? (uint64_t)live : 0;
+}
+
+static bool waits_in(const struct fh__limbo_batch *batch, const fh_type *type) {
+  for (const fh_object *object = batch->objects.first; object; object = fh__dead_next(object))
+    if (object->fh__type == type->index) return true;
+  return false;
+}
+
+/* Stopped: no instance lives, and the memory of none waits for a grace period. */
+static bool is_unused(const fh_type *type) {
+  if (count_live(type)) return false;
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    const struct fh__limbo_local *limbo = &fh__mutator_of(sync)->limbo;
+    if (waits_in(&limbo->open, type) || waits_in(&limbo->sealed, type)) return false;
+  }
+  return true;
+}
+
+fh_status fh_type_unregister(fh_type *type) {
+  struct fh__mutator *me = fh__self_or_trap("fh_type_unregister", NULL);
+  if (FH__CHECKED) check_type("fh_type_unregister", type, false);
+  fh__safepoint_housekeep(me);
+  fh__mutator_lock_stop(me, fh__merge_own);
+  fh__stop_begin(&me->sync);
+  bool unused = is_unused(type);
+  if (unused) fh__type_remove(type);
+  fh__stop_end(&me->sync);
+  fh__merge_after_resume(me);
+  return unused ? FH_OK : FH_EBUSY;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* The runtime's life. Phases: DOWN -> RUNNING (fh_init) -> ENDING (fh_shutdown) -> DOWN, or back to RUNNING where somebody is
+ * still attached. All moves under the runtime's lock; attaching threads read the phase without it, twice (api/attach.c). */
+#include <freehold/freehold.h>
+
+#include <string.h>
+#include <time.h>
+
+#include "api/attach.h"
+#include "api/safepoint.h"
+#include "base/clock.h"
+#include "base/trap.h"
+#include "collect/collect.h"
+#include "ref/slot.h"
+#include "sync/grace.h"
+#include "sync/stop.h"
+
+static struct fh__mutex lock = FH__MUTEX(FH__RANK_RUNTIME);
+static uint32_t users;
+
+const char *fh_status_name(fh_status status) {
+  static const char *const names[] = {"FH_OK",       "FH_ENOMEM",    "FH_ELIMIT", "FH_EINVAL", "FH_EVERSION",
+                                      "FH_ESHUTDOWN", "FH_EBUSY",     "FH_ENOTFOUND", "FH_EEXIST", "FH_ERANGE",
+                                      "FH_EAGAIN",   "FH_ETIMEOUT",  "FH_ESHARED"};
+  return (unsigned)status < sizeof names / sizeof *names ? names[status] : "FH_?";
+}
+
+const char *fh_version(void) {
+  return FH__STRINGIFY(FH_VERSION_MAJOR) "." FH__STRINGIFY(FH_VERSION_MINOR) "." FH__STRINGIFY(FH_VERSION_PATCH) " (" FH__BUILD_NAME ")";
+}
+
+/* ---- init ---- */
+
+static bool fits(uint64_t value, uint64_t most) { return value <= most; }
+
+static fh_status fill_options(fh_options *filled, const fh_options *given, size_t size) {
+  *filled = (fh_options){.size = sizeof *filled};
+  if (given) {
+    if (given->size && given->size != size) return FH_EVERSION;
+    *filled = *given;
+  }
+  if (filled->flags >= FH_OPTION_QUIET << 1 || filled->reserved) return FH_EINVAL;
+  if (!fits(filled->gc_threshold, (uint64_t)1 << 31) || !fits(filled->gc_percent, 10000) || !fits(filled->limbo_batch, (size_t)1 << 30))
+    return FH_EINVAL;
+  if (!filled->gc_threshold) filled->gc_threshold = FH__GC_THRESHOLD;
+  if (!filled->gc_percent) filled->gc_percent = 100;
+  if (!filled->limbo_batch) filled->limbo_batch = FH__LIMBO_BATCH;
+  return FH_OK;
+}
+
+static void start(const fh_options *options) {
+  fh__log_to(options->log, options->log_context);
+  fh__backend_init();
+  fh__shared.options = *options;
+  fh__shared.out_of_line = FH__CHECKED || (options->flags & FH_OPTION_COUNT_PATHS);
+  fh__shared.gc_enabled = !(options->flags & FH_OPTION_GC_OFF);
+  fh__shared.heap_is_ours = !(options->flags & FH_OPTION_SHARED_HEAP) && !fh__backend_is_hosts();
+  fh__inbox_init(&fh__shared.later);
+  fh__collect_arm(0);
+}
+
+static fh_status init_locked(const fh_options *options, size_t size) {
+  uint32_t phase = FH__LOAD(&fh__shared.phase, RELAXED);
+  if (phase == FH__PHASE_ENDING) return FH_ESHUTDOWN;
+  fh_options filled;
+  fh_status status = fill_options(&filled, options, size);
+  if (status) return status;
+  if (phase == FH__PHASE_RUNNING) {
+    users++;
+    return FH_EEXIST;
+  }
+  start(&filled);
+  users = 1;
+  FH__STORE_(&fh__shared.phase, FH__PHASE_RUNNING, RELEASE); /* partner: the acquire of every attach */
+  return FH_OK;
+}
+
+fh_status fh__init(const fh_options *options, size_t size, uint32_t abi) {
+  if (abi != FH_ABI || size != sizeof(fh_options)) return FH_EVERSION;
+  fh__mutex_lock(&lock);
+  fh_status status = init_locked(options, size);
+  fh__mutex_unlock(&lock);
+  return status;
+}
+
+bool fh_is_stopping(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_ENDING; }
+
+/* ---- shutdown ---- */
+
+static uint32_t count_bound(void) {
+  fh__mutex_lock(&fh__registry.lock);
+  uint32_t bound = FH__LOAD(&fh__registry.bound, ACQUIRE);
+  fh__mutex_unlock(&fh__registry.lock);
+  return bound;
+}
+
+static bool wait_until_alone(uint32_t wait_ms) {
+  const struct timespec pause = {0, 500000};
+  uint64_t deadline = fh__clock_ns() + (uint64_t)wait_ms * 1000000u;
+  while (count_bound()) {
+    if (fh__clock_ns() >= deadline) return false;
+    nanosleep(&pause, NULL);
+  }
+  return true;
+}
+
+static uint64_t report_leaks(void) {
+  uint64_t leaked = 0;
+  for (uint32_t index = 1; index <= FH__TYPES_MAX; index++) {
+    const fh_type *type = fh__types[index];
+    uint64_t live = type ? fh_type_live(type) : 0;
+    leaked += live;
+    if (live && !(fh__shared.options.flags & FH_OPTION_QUIET))
+      fh__log(FH_LOG_WARNING, "freehold: leak: %llu of type %s", (unsigned long long)live, type->name);
+  }
+  return leaked;
+}
+
+static void free_everything(void) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    fh__mutator_destroy(fh__mutator_of(sync));
+    fh__registry.table[fh__i.id] = NULL;
+  }
+  fh__registry.count = fh__registry.free_head = 0;
+  fh__registry.adoptions = 0;
+  fh__track_finish_shared();
+  fh__types_finish();
+  fh__account = (struct fh__account_shared){0};
+  fh__collector = (struct fh__collector){0};
+  fh__durations = (struct fh__durations){.lock = FH__MUTEX(FH__RANK_STATISTICS)};
+  fh__stop.count = 0;
+  fh__shared.gc_enabled = false;
+  fh__backend_tidy();
+}
+
+/* By the last user, when nobody is attached and nobody can be. Runs application code: no lock is held. */
+static uint64_t end(void) {
+  uint64_t leaked = 0;
+  if (fh__bind_for_shutdown() == FH_OK) {
+    fh__roots_clear();
+    fh__safepoint_settle(fh__self());
+    leaked = report_leaks();
+    fh__unbind(fh__self());
+  }
+  free_everything();
+  return leaked;
+}
+
+static fh_status begin_ending_locked(void) {
+  if (FH__LOAD(&fh__shared.phase, RELAXED) != FH__PHASE_RUNNING) return FH_ESHUTDOWN;
+  if (fh__thread.mutator && users == 1) return FH_EBUSY;
+  if (--users) return FH_EEXIST; /* others use it on */
+  FH__STORE_(&fh__shared.phase, FH__PHASE_ENDING, SEQ_CST); /* before counting the bound: partner is bind() */
+  return FH_OK;
+}
+
+static void set_phase(uint32_t phase, uint32_t users_now) {
+  fh__mutex_lock(&lock);
+  users = users_now;
+  FH__STORE_(&fh__shared.phase, phase, RELEASE);
+  fh__mutex_unlock(&lock);
+}
+
+fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out) {
+  fh__mutex_lock(&lock);
+  fh_status status = begin_ending_locked();
+  fh__mutex_unlock(&lock);
+  if (leaked_out && (status == FH_OK || status == FH_EEXIST)) *leaked_out = 0;
+  if (status == FH_EEXIST) return FH_OK;
+  if (status) return status;
+  if (!wait_until_alone(wait_ms)) {
+    set_phase(FH__PHASE_RUNNING, 1);
+    return FH_EBUSY;
+  }
+  uint64_t leaked = end();
+  if (leaked_out) *leaked_out = leaked;
+  set_phase(FH__PHASE_DOWN, 0);
+  return FH_OK;
+}

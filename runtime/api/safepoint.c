@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/safepoint.h"
+
+#include <freehold/gc.h>
+
+#include "base/trap.h"
+#include "collect/check.h"
+#include "collect/collect.h"
+#include "collect/garbage.h"
+#include "ref/destroy.h"
+#include "ref/merge.h"
+#include "ref/relief.h"
+#include "sync/grace.h"
+#include "sync/stop.h"
+
+/* ---- moves ---- */
+
+void fh__go_online(struct fh__mutator *me) { fh__mutator_go_online(me); }
+
+void fh__go_offline(struct fh__mutator *me) {
+  fh__mutator_go_offline(me, fh__merge_own);
+  fh__relief_leaving(&me->sync);
+}
+
+/* ---- the safepoint ---- */
+
+/* Lowers all bits but STOP, which belongs to the requester, before any of the work: what is raised later is seen later. */
+static uint32_t take_attention(struct fh__mutator *me) {
+  return FH__AND(&me->sync.attention, (uint32_t)FH__ATTEND_STOP, SEQ_CST); /* partner: fh__attend */
+}
+
+static void attend_to(struct fh__mutator *me, uint32_t bits) {
+  if (bits & FH__ATTEND_MERGE) fh__merge_own(me);
+  if (bits & FH__ATTEND_GRACE) fh__relief_quiesce(me);
+  if (bits & FH__ATTEND_LIMBO) fh__relief_limbo(me, false);
+  if (bits & FH__ATTEND_INBOX) fh__relief_inbox(me);
+  if (bits & FH__ATTEND_DESTROY) fh__ref_run_deferred(me);
+  if (bits & FH__ATTEND_GARBAGE && !me->collecting) fh__garbage_finish(me);
+  if (bits & FH__ATTEND_COLLECT && fh__collect_is_due()) fh__collect(me);
+  if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);
+}
+
+static void run_once(struct fh__mutator *me) {
+  if (FH__LOAD(&me->sync.attention, ACQUIRE) & FH__ATTEND_STOP) fh__state_park(&me->sync);
+  attend_to(me, take_attention(me));
+}
+
+void fh__safepoint_run(struct fh__mutator *me) {
+  fh__critical_suspend(me);
+  run_once(me);
+  /* What the first turn brought up is done in a second one; more waits for the next safepoint, so that this one ends. */
+  if (FH__LOAD(&me->sync.attention, RELAXED)) run_once(me);
+  fh__producer_refill(&me->producer);
+  fh__critical_resume(me);
+}
+
+FH__COLD void fh__safepoint_slow(void) {
+  struct fh__mutator *me = fh__self();
+  if (me == &fh__nobody) {
+    if (FH__CHECKED) fh__misuse("fh_safepoint", NULL, "the calling thread is not attached");
+    return;
+  }
+  if (FH__UNLIKELY(me->no_safepoint)) {
+    if (FH__CHECKED && me->in_dealloc) fh__misuse("fh_safepoint", NULL, "a safepoint inside dealloc");
+    return;
+  }
+  fh__safepoint_run(me);
+}
+
+void fh__no_safepoint_begin(void) { fh__self_or_trap("FH_NO_SAFEPOINT", NULL)->no_safepoint++; }
+void fh__no_safepoint_end(void) { fh__self_or_trap("FH_NO_SAFEPOINT", NULL)->no_safepoint--; }
+
+/* ---- more than was asked for ---- */
+
+enum {
+  HOUSEKEEPING = FH__ATTEND_MERGE | FH__ATTEND_GRACE | FH__ATTEND_INBOX | FH__ATTEND_DESTROY | FH__ATTEND_FINALIZE
+};
+
+void fh__safepoint_housekeep(struct fh__mutator *me) {
+  fh__critical_suspend(me);
+  run_once(me);
+  attend_to(me, HOUSEKEEPING);
+  fh__relief_limbo(me, true);
+  fh__relief_quiesce(me);
+  fh__relief_limbo(me, true);
+  fh__relief_sleepers(me, 1);
+  fh__critical_resume(me);
+}
+
+static uint64_t progress_of(const struct fh__mutator *me) {
+  return me->counters.destroyed + me->counters.finalized + me->counters.resurrected;
+}
+
+void fh__safepoint_settle(struct fh__mutator *me) {
+  enum { ROUNDS = 1000 }; /* an application whose finalizers never stop making work does not settle */
+  for (int round = 0; round < ROUNDS; round++) {
+    uint64_t before = progress_of(me);
+    fh__safepoint_housekeep(me);
+    size_t found = fh__collect(me);
+    fh__safepoint_housekeep(me);
+    bool quiet = !found && progress_of(me) == before && fh__limbo_is_empty(&me->limbo) && fh__relief_inbox_is_empty();
+    if (quiet) return;
+  }
+}
+
+static struct fh__mutator *self_at_safepoint(const char *call) {
+  struct fh__mutator *me = fh__self_or_trap(call, NULL);
+  if (FH__CHECKED && me->in_dealloc) fh__misuse(call, NULL, "a safepoint inside dealloc");
+  return me->no_safepoint ? NULL : me;
+}
+
+void fh_housekeep(void) {
+  struct fh__mutator *me = self_at_safepoint("fh_housekeep");
+  if (me) fh__safepoint_housekeep(me);
+}
+
+void fh_settle(void) {
+  struct fh__mutator *me = self_at_safepoint("fh_settle");
+  if (me) fh__safepoint_settle(me);
+}
+
+/* ---- the collector's public face ---- */
+
+size_t fh_collect(int generation) {
+  (void)generation; /* one generation so far: each collects all */
+  struct fh__mutator *me = self_at_safepoint("fh_collect");
+  if (!me) return 0;
+  fh__critical_suspend(me);
+  run_once(me);
+  size_t found = fh__collect(me);
+  run_once(me);
+  fh__critical_resume(me);
+  return found;
+}
+
+fh_status fh_check_heap(void) {
+  struct fh__mutator *me = self_at_safepoint("fh_check_heap");
+  if (!me) return FH_EAGAIN;
+  fh__critical_suspend(me);
+  fh_status status = fh__check_heap(me);
+  fh__critical_resume(me);
+  return status;
+}
+
+void fh_gc_enable(void) { FH__STORE_(&fh__shared.gc_enabled, true, RELAXED); }
+void fh_gc_disable(void) { FH__STORE_(&fh__shared.gc_enabled, false, RELAXED); }
+bool fh_gc_is_enabled(void) { return FH__LOAD(&fh__shared.gc_enabled, RELAXED); }
+bool fh_gc_is_tracked(const void *object) { return fh__type_of(object)->tracked; }

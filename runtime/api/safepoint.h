@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* What happens at a safepoint, and the thread's moves between online and offline that the public calls are made of. */
+#ifndef FH_API_SAFEPOINT_H
+#define FH_API_SAFEPOINT_H
+
+#include "mutator/mutator.h"
+
+/* Parks if the world stops, and does what the attention word asks for. */
+void fh__safepoint_run(struct fh__mutator *me);
+/* The same, whether asked for or not; also what sleepers need. */
+void fh__safepoint_housekeep(struct fh__mutator *me);
+/* Housekeeping and full collections until nothing changes any more. */
+void fh__safepoint_settle(struct fh__mutator *me);
+
+void fh__go_online(struct fh__mutator *me);
+void fh__go_offline(struct fh__mutator *me);
+
+/* Critical sections are given up while their thread waits or runs other code, and the innermost is taken again. */
+void fh__critical_suspend(struct fh__mutator *me);
+void fh__critical_resume(struct fh__mutator *me);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include <freehold/stats.h>
+
+#include "collect/collect.h"
+#include "collect/scan.h"
+#include "mutator/mutator.h"
+#include "sync/grace.h"
+#include "sync/stop.h"
+
+uint64_t fh_histogram_quantile(const fh_histogram *histogram, double share) {
+  uint64_t seen = 0;
+  for (int i = 0; i < 40; i++) {
+    seen += histogram->bucket[i];
+    if (seen && (double)seen >= share * (double)histogram->count) {
+      uint64_t top = ((uint64_t)2 << i) - 1;
+      return top < histogram->max_ns ? top : histogram->max_ns;
+    }
+  }
+  return histogram->max_ns;
+}
+
+static uint64_t not_negative(int64_t value) { return value > 0 ? (uint64_t)value : 0; }
+
+#define ADD(field, counter) stats->field += FH__LOAD(&counters->counter, RELAXED)
+
+static void add_counters(fh_stats *stats, const struct fh__counters *counters) {
+  ADD(objects_made, made);
+  ADD(objects_destroyed, destroyed);
+  ADD(objects_immortal, immortal);
+  ADD(owner_retains, owner_retains);
+  ADD(owner_releases, owner_releases);
+  ADD(stranger_retains, stranger_retains);
+  ADD(stranger_releases, stranger_releases);
+  ADD(immortal_skips, immortal_skips);
+  ADD(spills, spills);
+  ADD(take_backs, take_backs);
+  ADD(merges, merges);
+  ADD(queued, queued);
+  ADD(drained, drained);
+  ADD(claimed, claimed);
+  ADD(claims, claims);
+  ADD(private_deaths, private_deaths);
+  ADD(published_deaths, published_deaths);
+  ADD(published, published);
+  ADD(overflows, overflows);
+  ADD(finalized, finalized);
+  ADD(resurrected, resurrected);
+  ADD(collected, collected);
+}
+
+static void add_mutators(fh_stats *stats) {
+  int64_t credit = 0, objects = 0, buffers = FH__LOAD(&fh__account.foreign, RELAXED);
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    const struct fh__mutator *mutator = fh__mutator_of(sync);
+    add_counters(stats, &mutator->counters);
+    credit += FH__LOAD(&mutator->account.credit, RELAXED);
+    objects += FH__LOAD(&mutator->account.objects, RELAXED);
+    buffers += FH__LOAD(&mutator->account.buffers, RELAXED);
+    stats->limbo_bytes += FH__LOAD(&mutator->limbo.bytes, RELAXED);
+  }
+  stats->live_bytes = not_negative(FH__LOAD(&fh__account.drawn, RELAXED) - credit);
+  stats->object_bytes = not_negative(objects);
+  stats->buffer_bytes = not_negative(buffers);
+}
+
+static void add_live(fh_stats *stats) {
+  for (uint32_t index = 1; index <= FH__TYPES_MAX; index++) {
+    fh_type *type = FH__LOAD(&fh__types[index], ACQUIRE); /* partner: registration */
+    if (!type) continue;
+    uint64_t live = fh_type_live(type);
+    stats->objects_live += live;
+    if (type->tracked) stats->objects_tracked += live;
+  }
+}
+
+static void add_durations(fh_stats *stats) {
+  fh__mutex_lock(&fh__durations.lock);
+  stats->time_to_stop = fh__durations.time_to_stop;
+  stats->time_stopped = fh__durations.time_stopped;
+  stats->gc_total = fh__durations.gc_total;
+  fh__mutex_unlock(&fh__durations.lock);
+}
+
+fh_status fh_stats_get(fh_stats *stats) {
+  if (!stats || stats->size != sizeof *stats) return FH_EVERSION;
+  if (FH__LOAD(&fh__shared.phase, ACQUIRE) == FH__PHASE_DOWN) return FH_ESHUTDOWN;
+  *stats = (fh_stats){.size = sizeof *stats};
+  add_mutators(stats);
+  add_live(stats);
+  stats->peak_bytes = not_negative(FH__LOAD(&fh__account.peak, RELAXED));
+  if (stats->peak_bytes < stats->live_bytes) stats->peak_bytes = stats->live_bytes;
+  stats->mutators = fh__registry_count();
+  stats->attached = FH__LOAD(&fh__registry.bound, RELAXED);
+  stats->adoptions = FH__LOAD(&fh__registry.adoptions, RELAXED);
+  stats->stops = FH__LOAD(&fh__stop.count, RELAXED);
+  stats->grace_periods = FH__LOAD(&fh__grace.completed, RELAXED);
+  stats->collections = FH__LOAD(&fh__collector.collections, RELAXED);
+  stats->collections_failed = FH__LOAD(&fh__collector.failed, RELAXED);
+  stats->scanned = FH__LOAD(&fh__collector.scanned, RELAXED);
+  add_durations(stats);
+  return FH_OK;
+}
+
+void fh_stats_reset_peak(void) { FH__STORE_(&fh__account.peak, FH__LOAD(&fh__account.drawn, RELAXED), RELAXED); }

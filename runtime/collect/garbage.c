@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+#include "collect/garbage.h"
+
+#include "base/trap.h"
+#include "object/cells.h"
+#include "ref/destroy.h"
+#include "ref/merge.h"
+#include "ref/publish.h"
+#include "sync/stop.h"
+
+/* ---- in the stop: sorting ---- */
+
+struct sorting {
+  struct fh__mutator *me;
+  const struct fh__scan *scan;
+  size_t count;
+  bool finalizers;
+};
+
+static bool wants_finalizer(const fh_object *object) {
+  return fh__type_of(object)->finalize && !fh__has_flag(object, FH__FLAG_FINALIZED);
+}
+
+static struct fh__mutator *owner_of(const fh_object *object) {
+  return fh__mutator_by_id(fh__owner_of(FH__LOAD(&object->fh__bias, RELAXED)));
+}
+
+/* Who will finish it. A mutator that was taken while it slept may sleep for ever. */
+static struct fh__mutator *finisher_of(const struct sorting *sorting, const fh_object *object) {
+  if (fh__is_published(object)) return sorting->me;
+  struct fh__mutator *owner = owner_of(object);
+  return sorting->finalizers || owner->sync.taken ? sorting->me : owner;
+}
+
+static void count_one(void *context, fh_object *object) {
+  struct sorting *sorting = context;
+  sorting->count++;
+  sorting->finalizers |= wants_finalizer(object);
+}
+
+static void assign_one(void *context, fh_object *object) {
+  struct sorting *sorting = context;
+  finisher_of(sorting, object)->garbage_count++;
+}
+
+static bool make_list(struct fh__mutator *finisher, bool finalizers) {
+  size_t room = finisher->garbage_count;
+  if (!room) return true;
+  struct fh__garbage *list = fh__backend_alloc(sizeof *list + room * sizeof(fh_object *));
+  if (!list) return false;
+  *list = (struct fh__garbage){.next = finisher->garbage, .finalizers = finalizers};
+  finisher->garbage = list;
+  return true;
+}
+
+static void forget_new_lists(void) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    struct fh__mutator *finisher = fh__mutator_of(sync);
+    struct fh__garbage *list = finisher->garbage;
+    finisher->garbage_count = 0;
+    if (!list || list->count) continue; /* a list that is new has no objects yet */
+    finisher->garbage = list->next;
+    fh__backend_free(list);
+  }
+}
+
+static bool make_lists(const struct sorting *sorting) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync))
+    if (!make_list(fh__mutator_of(sync), sorting->finalizers)) {
+      forget_new_lists();
+      return false;
+    }
+  return true;
+}
+
+/* One count for the list. A published object is merged on the way, so that whoever finishes it need not be its owner. */
+static void hold(fh_object *object) {
+  if (fh__is_published(object)) {
+    uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
+    uint32_t local = fh__local_of(FH__LOAD(&object->fh__bias, RELAXED));
+    FH__STORE_(&object->fh__bias, FH__BIAS_MARK, RELAXED);
+    FH__STORE_(&object->fh__shared, (shared + (local + 1) * FH__ONE) | FH__MERGED, RELAXED);
+  } else {
+    FH__STORE_(&object->fh__shared, FH__LOAD(&object->fh__shared, RELAXED) + FH__ONE, RELAXED);
+  }
+}
+
+static void enlist_one(void *context, fh_object *object) {
+  struct sorting *sorting = context;
+  struct fh__mutator *finisher = finisher_of(sorting, object);
+  if (finisher == sorting->me && !fh__owns(finisher, FH__LOAD(&object->fh__bias, RELAXED))) fh__publish_stopped(finisher, object);
+  hold(object);
+  FH__STORE_(&object->fh__flags, FH__LOAD(&object->fh__flags, RELAXED) | FH__FLAG_GARBAGE, RELAXED);
+  finisher->garbage->object[finisher->garbage->count++] = object;
+}
+
+struct crossing {
+  const struct fh__scan *scan;
+  bool from_private;
+};
+
+static void cross_cell(void *context, fh__cell *cell) {
+  const struct crossing *crossing = context;
+  fh_object *child = fh__cell_load(cell);
+  if (!child || !fh__has_flag(child, FH__FLAG_GARBAGE)) return;
+  bool other_list = crossing->from_private && fh__is_published(child);
+  bool earlier = crossing->scan->refs[child->fh__slot] == FH__SCAN_MARKED;
+  if (other_list || earlier) FH__OR(&child->fh__flags, FH__FLAG_CROSS, RELAXED);
+}
+
+static void cross_one(void *context, fh_object *object) {
+  struct sorting *sorting = context;
+  struct crossing crossing = {sorting->scan, !fh__is_published(object)};
+  fh__cells_each(fh__type_of(object), object, cross_cell, &crossing);
+}
+
+static void hand_out(struct fh__mutator *me) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    struct fh__mutator *finisher = fh__mutator_of(sync);
+    if (finisher->garbage_count && finisher != me) fh__attend(sync, FH__ATTEND_GARBAGE);
+    finisher->garbage_count = 0;
+  }
+}
+
+size_t fh__garbage_sort(struct fh__mutator *me, const struct fh__scan *scan) {
+  struct sorting sorting = {me, scan, 0, false};
+  fh__scan_unmarked(scan, count_one, &sorting);
+  if (!sorting.count) return 0;
+  fh__scan_unmarked(scan, assign_one, &sorting);
+  if (!make_lists(&sorting)) return SIZE_MAX;
+  fh__scan_unmarked(scan, enlist_one, &sorting);
+  fh__scan_unmarked(scan, cross_one, &sorting);
+  hand_out(me);
+  return sorting.count;
+}
+
+/* ---- finishing: finalizers and what they resurrect ---- */
+
+static void run_finalizers(struct fh__mutator *me, const struct fh__garbage *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    const fh_type *type = fh__type_of(list->object[i]);
+    if (type->finalize) fh__ref_finalize(me, list->object[i], type);
+  }
+}
+
+static void subtract_internal(void *context, fh__cell *cell) {
+  int32_t *refs = context;
+  fh_object *child = fh__cell_load(cell);
+  if (child && fh__has_flag(child, FH__FLAG_GARBAGE)) refs[child->fh__slot]--;
+}
+
+static void rescue(struct fh__scan *scan, fh_object *object) {
+  FH__AND(&object->fh__flags, ~(FH__FLAG_GARBAGE | FH__FLAG_CROSS), RELAXED);
+  scan->stack[scan->depth++] = object;
+}
+
+static void rescue_cell(void *context, fh__cell *cell) {
+  fh_object *child = fh__cell_load(cell);
+  if (child && fh__has_flag(child, FH__FLAG_GARBAGE)) rescue(context, child);
+}
+
+/* Stopped: garbage that something outside of the list refers to now, and all that it reaches, is garbage no longer. */
+static void rescue_referenced(struct fh__scan *scan, const struct fh__garbage *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    fh_object *object = list->object[i];
+    scan->refs[object->fh__slot] += (int32_t)fh__true_count(object) - 1; /* [garbage.held] */
+    fh__cells_each(fh__type_of(object), object, subtract_internal, scan->refs);
+  }
+  for (size_t i = 0; i < list->count; i++) {
+    fh_object *object = list->object[i];
+    if (scan->refs[object->fh__slot] > 0 && fh__has_flag(object, FH__FLAG_GARBAGE)) rescue(scan, object);
+    while (scan->depth) {
+      fh_object *rescued = scan->stack[--scan->depth];
+      fh__cells_each(fh__type_of(rescued), rescued, rescue_cell, scan);
+    }
+  }
+}
+
+static void rescue_all(const struct fh__garbage *list) {
+  for (size_t i = 0; i < list->count; i++)
+    FH__AND(&list->object[i]->fh__flags, ~(FH__FLAG_GARBAGE | FH__FLAG_CROSS), RELAXED);
+}
+
+static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
+  struct fh__scan scan;
+  fh__mutator_lock_stop(me, fh__merge_own);
+  fh__stop_begin(&me->sync);
+  fh__merge_all_stopped(me);
+  if (fh__scan_begin(&scan)) {
+    rescue_referenced(&scan, list);
+    fh__scan_end(&scan);
+  } else {
+    rescue_all(list); /* no memory to tell: they all live on, and the next collection frees them without finalizers */
+  }
+  fh__stop_end(&me->sync);
+  fh__merge_after_resume(me);
+}
+
+/* Takes the rescued out of the list and gives up the list's counts of them. */
+static size_t let_go_of_rescued(struct fh__mutator *me, struct fh__garbage *list) {
+  size_t kept = 0, rescued = 0;
+  for (size_t i = 0; i < list->count; i++) {
+    fh_object *object = list->object[i];
+    if (fh__has_flag(object, FH__FLAG_GARBAGE)) {
+      list->object[kept++] = object;
+    } else {
+      rescued++;
+      fh__release(object);
+    }
+  }
+  list->count = kept;
+  FH__BUMP(&me->counters.resurrected, rescued);
+  return rescued;
+}
+
+/* ---- finishing: clearing and destroying ---- */
+
+struct clearing {
+  bool published;
+};
+
+static void clear_cell(void *context, fh__cell *cell) {
+  const struct clearing *clearing = context;
+  fh_object *child = fh__cell_load(cell);
+  if (!child) return;
+  FH__STORE_(cell, NULL, RELAXED);
+  unsigned flags = FH__LOAD(&child->fh__flags, RELAXED);
+  bool both_die = (flags & (FH__FLAG_GARBAGE | FH__FLAG_CROSS)) == FH__FLAG_GARBAGE;
+  bool same_list = !(flags & FH__FLAG_PUBLISHED) == !clearing->published;
+  if (both_die && same_list) return;
+  fh__release(child);
+}
+
+static void clear_all(const struct fh__garbage *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    if (i + FH__PREFETCH < list->count) __builtin_prefetch(list->object[i + FH__PREFETCH], 1);
+    fh_object *object = list->object[i];
+    struct clearing clearing = {fh__is_published(object)};
+    fh__cells_each(fh__type_of(object), object, clear_cell, &clearing);
+  }
+}
+
+static void destroy_all(struct fh__mutator *me, const struct fh__garbage *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    if (i + FH__PREFETCH < list->count) __builtin_prefetch(list->object[i + FH__PREFETCH], 1);
+    fh_object *object = list->object[i];
+    if (FH__UNLIKELY(fh__has_flag(object, FH__FLAG_CROSS))) {
+      fh__release(object); /* the list's count; others' references are still being cleared */
+      continue;
+    }
+    fh__track_remove(&me->track, object);
+    if (FH__CHECKED) FH__OR(&object->fh__flags, FH__FLAG_DEAD, RELAXED);
+    fh__ref_dealloc_and_free(me, object, true);
+  }
+}
+
+static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
+  size_t rescued = 0;
+  if (list->finalizers) {
+    run_finalizers(me, list);
+    look_again(me, list);
+    rescued = let_go_of_rescued(me, list);
+  }
+  FH__BUMP(&me->counters.collected, list->count);
+  clear_all(list);
+  destroy_all(me, list);
+  fh__backend_free(list);
+  return rescued;
+}
+
+size_t fh__garbage_finish(struct fh__mutator *me) {
+  size_t rescued = 0;
+  bool outer = me->collecting;
+  me->collecting = true; /* collections do not nest on a mutator, nor in the finalizers of one */
+  struct fh__garbage *list;
+  while ((list = me->garbage)) {
+    me->garbage = list->next;
+    rescued += finish_list(me, list);
+  }
+  me->collecting = outer;
+  return rescued;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What becomes of garbage.
+ *
+ * In the stop it is sorted into lists, one a mutator that will finish it, and every object gets one more count, held by its
+ * list. Private garbage is finished by its own mutator, because nobody else may touch what it refers to; that of mutators
+ * that sleep, and all of it if finalizers must run, is published in the stop, with what it reaches, and finished by the
+ * collecting mutator together with the published garbage.
+ *
+ * Finishing, at the mutator's safepoint, with the world running: finalizers; if any ran, a second stop finds what they
+ * resurrected; fields are cleared; dealloc; memory is freed, without a grace period, because the first stop was one.
+ *
+ * References from garbage to garbage of the same list need not be counted down: both die. Where garbage of another list
+ * refers to it (private to published, or a list that an earlier collection left), an object is marked CROSS, its incoming
+ * references are counted, and it dies by its count.
+ *
+ *   [garbage.held]   an object of a list has one count of the list's: a later collection finds it alive
+ *   [garbage.flag]   GARBAGE is set and CROSS decided with the world stopped, before anybody clears a field */
+#ifndef FH_COLLECT_GARBAGE_H
+#define FH_COLLECT_GARBAGE_H
+
+#include "collect/scan.h"
+
+struct fh__garbage {
+  struct fh__garbage *next; /* in the mutator's list of lists */
+  size_t count;
+  bool finalizers; /* some have one that did not run */
+  fh_object *object[];
+};
+
+/* Stopped: sorts the unmarked objects into lists. Returns their number, or SIZE_MAX if there was no memory for the lists, and
+ * then nothing changed. */
+size_t fh__garbage_sort(struct fh__mutator *me, const struct fh__scan *scan);
+/* At a safepoint: finishes the lists that wait for this mutator. Returns how many objects finalizers resurrected. */
+size_t fh__garbage_finish(struct fh__mutator *me);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* Both passes go over the chunks in order, so the next objects are known and can be prefetched; and both look at the children
+ * through a queue of FH__PREFETCH places in two steps, so that a child's header, and then its place in refs, are in the
+ * cache when they are needed. The queues are filled with a dummy of slot 0 first, whose place in refs nobody reads: no
+ * branches for their beginning and end. */
+#include "collect/scan.h"
+
+#include <sys/mman.h>
+
+#include "base/trap.h"
+#include "object/cells.h"
+
+static fh_object dummy; /* slot 0 */
+
+/* ---- side arrays ---- */
+
+static void *reserve(size_t bytes) {
+  void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+bool fh__scan_begin(struct fh__scan *scan) {
+  *scan = (struct fh__scan){.entries = (size_t)(fh__track.limit + 1) * FH__CHUNK_ENTRIES};
+  scan->refs = reserve(scan->entries * sizeof *scan->refs);
+  scan->stack = reserve(scan->entries * sizeof *scan->stack);
+  if (scan->refs && scan->stack) return true;
+  fh__scan_end(scan);
+  return false;
+}
+
+void fh__scan_end(struct fh__scan *scan) {
+  if (scan->refs) munmap(scan->refs, scan->entries * sizeof *scan->refs);
+  if (scan->stack) munmap(scan->stack, scan->entries * sizeof *scan->stack);
+  scan->refs = NULL;
+  scan->stack = NULL;
+}
+
+/* ---- subtract ---- */
+
+struct pipeline {
+  int32_t *refs;
+  struct fh__scan *scan;
+  uint32_t at;
+  fh_object *object[FH__PREFETCH]; /* step 1: the header is on its way */
+  fh_object *known[FH__PREFETCH];  /* step 2: its slot was read, the place in refs is on its way */
+  uint32_t slot[FH__PREFETCH];
+};
+
+static void pipeline_init(struct pipeline *pipeline, struct fh__scan *scan) {
+  pipeline->refs = scan->refs;
+  pipeline->scan = scan;
+  pipeline->at = 0;
+  for (int i = 0; i < FH__PREFETCH; i++) {
+    pipeline->object[i] = pipeline->known[i] = &dummy;
+    pipeline->slot[i] = 0;
+  }
+}
+
+/* Moves the places at the pipeline's turn one step on, and returns which one it was. */
+FH__INLINE uint32_t pipeline_turn(struct pipeline *pipeline, fh_object *child) {
+  uint32_t i = pipeline->at++ % FH__PREFETCH;
+  fh_object *seen = pipeline->object[i];
+  pipeline->object[i] = child;
+  __builtin_prefetch(child);
+  pipeline->known[i] = seen;
+  pipeline->slot[i] = seen->fh__slot;
+  __builtin_prefetch(&pipeline->refs[pipeline->slot[i]], 1);
+  return i;
+}
+
+FH__INLINE void subtract_child(struct pipeline *pipeline, fh_object *child) {
+  uint32_t leaving = pipeline->slot[pipeline->at % FH__PREFETCH];
+  pipeline->refs[leaving]--;
+  pipeline_turn(pipeline, child);
+}
+
+FH__INLINE void subtract_cell(void *context, fh__cell *cell) {
+  fh_object *child = fh__cell_load(cell);
+  if (child) subtract_child(context, child);
+}
+
+FH__INLINE int32_t count_for_refs(const fh_object *object) {
+  if (FH__UNLIKELY(fh__is_immortal(object))) return 1 << 30; /* whatever refers to it, it stays */
+  return (int32_t)fh__true_count(object);
+}
+
+FH__INLINE void prefetch_entry(const struct fh__chunk *chunk, uint32_t at) {
+  if (at < chunk->bump) __builtin_prefetch((const void *)(uintptr_t)(chunk->entries[at] & ~(uint64_t)3));
+}
+
+static void subtract_chunk(struct pipeline *pipeline, struct fh__chunk *chunk) {
+  uint32_t live = 0;
+  for (uint32_t at = 0; at < chunk->bump; at++) {
+    prefetch_entry(chunk, at + FH__PREFETCH);
+    uint64_t entry = FH__LOAD(&chunk->entries[at], ACQUIRE);
+    if (FH__LIKELY(fh__entry_is_object(entry))) {
+      fh_object *object = fh__entry_object(entry);
+      live++;
+      pipeline->refs[chunk->base + at] += count_for_refs(object);
+      fh__cells_each(fh__type_of(object), object, subtract_cell, pipeline);
+    } else if (entry == FH__TRACK_TOMB) {
+      fh__track_recycle(chunk, at); /* [track.recycle]: the world is stopped, so no stranger is about to write here */
+    }
+  }
+  chunk->live = live;
+  pipeline->scan->objects += live;
+}
+
+void fh__scan_subtract(struct fh__scan *scan) {
+  struct pipeline pipeline;
+  pipeline_init(&pipeline, scan);
+  struct fh__chunk *chunk;
+  for (FH__EACH_CHUNK(chunk))
+    if (chunk) subtract_chunk(&pipeline, chunk);
+  for (int i = 0; i < 2 * FH__PREFETCH; i++) subtract_child(&pipeline, &dummy);
+}
+
+/* ---- mark ---- */
+
+FH__INLINE void mark_child(struct pipeline *pipeline, fh_object *child) {
+  uint32_t i = pipeline->at % FH__PREFETCH;
+  fh_object *leaving = pipeline->known[i];
+  int32_t *refs = &pipeline->refs[pipeline->slot[i]];
+  if (*refs != FH__SCAN_MARKED) {
+    *refs = FH__SCAN_MARKED;
+    pipeline->scan->stack[pipeline->scan->depth++] = leaving;
+  }
+  pipeline_turn(pipeline, child);
+}
+
+FH__INLINE void mark_cell(void *context, fh__cell *cell) {
+  fh_object *child = fh__cell_load(cell);
+  if (child) mark_child(context, child);
+}
+
+static void mark_stack(struct pipeline *pipeline) {
+  struct fh__scan *scan = pipeline->scan;
+  while (scan->depth) {
+    fh_object *object = scan->stack[--scan->depth];
+    fh__cells_each(fh__type_of(object), object, mark_cell, pipeline);
+  }
+}
+
+static void mark_chunk(struct pipeline *pipeline, struct fh__chunk *chunk) {
+  int32_t *refs = &pipeline->refs[chunk->base];
+  for (uint32_t at = 0; at < chunk->bump; at++) {
+    uint64_t entry = chunk->entries[at];
+    if (refs[at] <= 0 || !fh__entry_is_object(entry)) continue;
+    refs[at] = FH__SCAN_MARKED;
+    pipeline->scan->stack[pipeline->scan->depth++] = fh__entry_object(entry);
+    mark_stack(pipeline);
+  }
+}
+
+void fh__scan_mark(struct fh__scan *scan) {
+  struct pipeline pipeline;
+  pipeline_init(&pipeline, scan);
+  scan->refs[0] = FH__SCAN_MARKED; /* whatever is not tracked need not be marked */
+  struct fh__chunk *chunk;
+  for (FH__EACH_CHUNK(chunk))
+    if (chunk) mark_chunk(&pipeline, chunk);
+  /* What is still in the queue may have children, which go into the queue: until two whole turns bring nothing. */
+  for (int quiet = 0; quiet < 2 * FH__PREFETCH; quiet++) {
+    mark_child(&pipeline, &dummy);
+    if (scan->depth) quiet = -1;
+    mark_stack(&pipeline);
+  }
+}
+
+void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context) {
+  struct fh__chunk *chunk;
+  for (FH__EACH_CHUNK(chunk))
+    for (uint32_t at = 0; chunk && at < chunk->bump; at++) {
+      int32_t refs = scan->refs[chunk->base + at];
+      if (FH__LIKELY(refs == FH__SCAN_MARKED)) continue;
+      uint64_t entry = chunk->entries[at];
+      if (!fh__entry_is_object(entry)) continue;
+      FH__ASSERT(refs == 0, "scan.refs");
+      if (refs == 0) each(context, fh__entry_object(entry));
+    }
+}

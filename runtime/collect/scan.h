@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Trial deletion over the tracked objects, in dense side arrays indexed by slot. The world is stopped, and nothing of the
+ * objects is borrowed or dirtied.
+ *
+ *   subtract   refs[o] = true count of o, less one for each reference to o from a tracked object:
+ *              what remains comes from outside (stacks, roots, untracked holders)
+ *   mark       whatever an object with refs > 0 reaches is alive
+ *   the rest   is garbage: nothing but garbage refers to it
+ *
+ *   [scan.refs]  after subtract, refs >= 0 for every tracked object: internal references are part of the count */
+#ifndef FH_COLLECT_SCAN_H
+#define FH_COLLECT_SCAN_H
+
+#include "mutator/mutator.h"
+
+struct fh__scan {
+  int32_t *refs;       /* by slot; zeroed pages from the system */
+  fh_object **stack;   /* marked, not yet scanned; room for every entry */
+  size_t entries;      /* slots below it may be in use */
+  size_t depth;        /* of the stack */
+  uint64_t objects;    /* tracked objects seen */
+};
+
+/* refs of an object that was marked; no difference of counts comes near it. */
+#define FH__SCAN_MARKED INT32_MIN
+
+/* False: no memory; nothing happened. */
+bool fh__scan_begin(struct fh__scan *scan);
+void fh__scan_end(struct fh__scan *scan);
+/* Also takes tombstones into the free lists and counts each chunk's objects, in passing. */
+void fh__scan_subtract(struct fh__scan *scan);
+void fh__scan_mark(struct fh__scan *scan);
+
+/* Shows every object that was not marked. */
+typedef void fh__scan_function(void *context, fh_object *object);
+void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context);
+
+/* for (FH__EACH_CHUNK(chunk)) if (chunk) ... : the chunks of all mutators; NULL where a number is vacant. */
+#define FH__EACH_CHUNK(chunk)                                           \
+  uint32_t fh__n = 0;                                                   \
+  fh__n < fh__track.limit && ((chunk) = fh__track_chunk(fh__n), 1);     \
+  fh__n++
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* mimalloc as packaged, on each thread's default heap: an explicit heap never takes over the pages of dead threads. */
+#ifndef FH_MEMORY_BACKEND_MIMALLOC_H
+#define FH_MEMORY_BACKEND_MIMALLOC_H
+
+#include <mimalloc.h>
+#include <string.h>
+
+typedef mi_heap_t fh__heap;
+
+FH__INLINE void *fh__backend_alloc(size_t n) {
+  void *block = mi_malloc(n);
+  FH__TSAN_ACQUIRE(block);
+  return block;
+}
+
+FH__INLINE void *fh__backend_alloc_zeroed(size_t n) {
+  /* Small blocks are zeroed faster in line than by the allocator; large ones often come zeroed from the system. */
+  void *block = n <= 64 ? mi_malloc_small(n) : mi_zalloc(n);
+  FH__TSAN_ACQUIRE(block);
+  if (n <= 64 && FH__LIKELY(block != NULL)) memset(block, 0, n);
+  return block;
+}
+
+static inline void *fh__backend_realloc(void *block, size_t n) {
+  void *moved = mi_realloc(block, n);
+  FH__TSAN_ACQUIRE(moved);
+  return moved;
+}
+
+FH__INLINE size_t fh__backend_usable(const void *block) { return mi_usable_size(block); }
+
+static inline size_t fh__backend_good_size(size_t n) { return mi_good_size(n); }
+
+FH__INLINE void fh__backend_free(void *block) {
+#if defined(FH__TSAN)
+  if (block) FH__TSAN_FREE(block, mi_usable_size(block));
+#endif
+  mi_free(block);
+}
+
+static inline fh__heap *fh__backend_heap(void) { return mi_heap_get_default(); }
+
+static inline void fh__backend_heap_tidy(fh__heap *heap) { mi_heap_collect(heap, true); }
+
+static inline void fh__backend_tidy(void) { mi_collect(true); }
+
+#endif

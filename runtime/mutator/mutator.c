@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "mutator/mutator.h"
+
+#include <string.h>
+
+#include "base/trap.h"
+#include "sync/stop.h"
+
+enum { POISON = 0xdb };
+#define NOBODY_STAMP (FH__NOBODY << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK)
+
+struct fh__mutator fh__nobody = {
+    .sync = {.attention = FH__ATTEND_NEVER, .state = FH__DETACHED, .id = FH__NOBODY, .name = "(not attached)"}};
+
+__thread struct fh__tls fh__tls __attribute__((tls_model("initial-exec"))) = {
+    NOBODY_STAMP, 0, &fh__nobody.sync.attention};
+__thread struct fh__thread fh__thread __attribute__((tls_model("initial-exec")));
+
+struct fh__shared fh__shared;
+
+/* ---- life ---- */
+
+struct fh__mutator *fh__mutator_create(void) { return fh__backend_alloc_zeroed(sizeof(struct fh__mutator)); }
+
+void fh__mutator_destroy(struct fh__mutator *mutator) {
+  fh__quarantine_flush(mutator);
+  fh__backend_free(mutator->quarantine);
+  fh__producer_finish(&mutator->producer);
+  fh__census_finish(&mutator->census);
+  fh__track_finish(&mutator->track);
+  fh__backend_free(mutator);
+}
+
+/* ---- moves ---- */
+
+static void show_mutator(struct fh__mutator *me) {
+  /* A stamp that matches no object sends every count operation out of line, where it is checked or counted. */
+  fh__tls.stamp = fh__shared.out_of_line ? NOBODY_STAMP : me->stamp;
+  fh__tls.attention = &me->sync.attention;
+}
+
+static void show_nobody(void) {
+  fh__tls.stamp = NOBODY_STAMP;
+  fh__tls.attention = &fh__nobody.sync.attention;
+}
+
+void fh__mutator_go_online(struct fh__mutator *me) {
+  fh__state_attach(&me->sync);
+  show_mutator(me);
+}
+
+void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
+  while (!fh__state_detach(&me->sync)) merge(me);
+  show_nobody();
+}
+
+void fh__mutator_lock_stop(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
+  if (fh__mutex_try_lock(&fh__stop.lock)) return;
+  fh__mutator_go_offline(me, merge);
+  fh__mutex_lock(&fh__stop.lock);
+  /* Only the holder of the stop lock can stop this mutator, so nothing but a claim can delay it now. */
+  fh__mutator_go_online(me);
+}
+
+/* ---- memory of destroyed objects ---- */
+
+void fh__mutator_free_block(struct fh__mutator *me, void *block, size_t bytes) {
+  if (!FH__CHECKED) {
+    fh__backend_free(block);
+    return;
+  }
+  if (!me->quarantine) me->quarantine = fh__backend_alloc_zeroed(sizeof *me->quarantine);
+  memset(block, POISON, bytes);
+  if (!me->quarantine) {
+    fh__backend_free(block);
+    return;
+  }
+  void **place = &me->quarantine->block[me->quarantine->at++ % FH__QUARANTINE];
+  fh__backend_free(*place);
+  *place = block;
+}
+
+void fh__quarantine_flush(struct fh__mutator *me) {
+  if (!me->quarantine) return;
+  for (int i = 0; i < FH__QUARANTINE; i++) {
+    fh__backend_free(me->quarantine->block[i]);
+    me->quarantine->block[i] = NULL;
+  }
+}
+
+/* ---- contracts ---- */
+
+static bool looks_freed(const fh_object *object) {
+  return object->fh__type == (uint16_t)(POISON << 8 | POISON) || fh__has_flag(object, FH__FLAG_DEAD);
+}
+
+static const char *type_name_of(const fh_object *object) {
+  if (looks_freed(object)) return "a freed object";
+  fh_type *type = fh__types[object->fh__type];
+  return type ? type->name : "not an object";
+}
+
+static const char *mutator_name(uint32_t id) {
+  if (id == 0) return "nobody (merged or immortal)";
+  if (id > fh__registry_count()) return "?";
+  const char *name = fh__registry_get(id)->name;
+  return name[0] ? name : "unnamed";
+}
+
+void fh__misuse(const char *call, const void *address, const char *what) {
+  const fh_object *object = address;
+  struct fh__mutator *me = fh__self();
+  if (!object)
+    fh__trap("freehold: %s: %s\n  thread: mutator %u \"%s\"", call, what, me->sync.id, me->sync.name);
+  uint32_t owner = fh__owner_of(FH__LOAD(&object->fh__bias, RELAXED));
+  uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
+  fh__trap("freehold: %s: %s\n  object: %p, type: %s, %s\n  owner: mutator %u \"%s\"; local %u, shared %d, state bits 0x%x\n"
+           "  thread: mutator %u \"%s\"",
+           call, what, address, type_name_of(object), fh__is_published(object) ? "published" : "private", owner,
+           mutator_name(owner), fh__local_of(FH__LOAD(&object->fh__bias, RELAXED)), fh__count_of(shared), shared & 63u,
+           me->sync.id, me->sync.name);
+}
+
+void fh__check_object(const char *call, const void *address) {
+  const fh_object *object = address;
+  if (!object) fh__misuse(call, NULL, "the object is NULL");
+  if ((uintptr_t)object & 15) fh__trap("freehold: %s: %p is not the address of an object", call, address);
+  if (looks_freed(object)) fh__misuse(call, object, "use of a freed object");
+  if (!object->fh__type || !fh__types[object->fh__type]) fh__misuse(call, object, "this is not an object");
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* A mutator: the parts that the layers below declare, put together, and what the layers above keep for each thread. A
+ * mutator outlives its thread: the next thread to attach adopts it, with its id, its chunks, its queue.
+ *
+ * Unless a field says otherwise, it is read and written by whoever has the right to the mutator [state.right]. */
+#ifndef FH_MUTATOR_MUTATOR_H
+#define FH_MUTATOR_MUTATOR_H
+
+#include <freehold/lock.h>
+#include <freehold/stats.h>
+
+#include "memory/account.h"
+#include "object/census.h"
+#include "object/limbo.h"
+#include "sync/inbox.h"
+#include "sync/registry.h"
+#include "track/track.h"
+
+/* Counters for fh_stats: their mutator writes, anybody reads, relaxed. */
+struct fh__counters {
+  uint64_t made, destroyed, immortal;
+  uint64_t owner_retains, owner_releases, stranger_retains, stranger_releases, immortal_skips;
+  uint64_t spills, take_backs, merges, queued, drained, claimed, claims;
+  uint64_t private_deaths, published_deaths, published, overflows;
+  uint64_t finalized, resurrected, collected;
+};
+
+/* Garbage that a stop found and this mutator finishes at its safepoint (collect/garbage.h). */
+struct fh__garbage;
+
+/* Freed blocks that a checked build keeps poisoned for a while, so that their use is seen. */
+struct fh__quarantine {
+  void *block[FH__QUARANTINE];
+  uint32_t at;
+};
+
+struct fh__mutator {
+  struct fh__sync_local sync; /* first: a mutator is found by its sync part */
+  uint32_t stamp;             /* owner's half of the bias words of its objects */
+  struct fh__track_local track;
+  struct fh__account_local account;
+  struct fh__counters counters;
+  struct fh__limbo_local limbo;
+  struct fh__producer producer;
+  struct fh__dead_list dying;       /* dead, fields not yet cleared: the work list of destruction */
+  struct fh__dead_list deferred;    /* dead in a claim or a stop: destroyed at the next safepoint */
+  struct fh__dead_list finalizable; /* dead, their finalizers wait */
+  struct fh__garbage *garbage;
+  uint32_t garbage_count;  /* scratch of a collection: how much of its own it will be handed */
+  bool destroying;         /* inside the destruction loop: deaths are appended to it */
+  bool finalizing;         /* inside a finalizer: safepoints run no further ones */
+  bool collecting;         /* collections do not nest */
+  uint32_t no_safepoint;   /* depth of scopes in which safepoints do nothing */
+  uint32_t in_dealloc;     /* depth of dealloc calls, part of no_safepoint */
+  fh_critical *critical;   /* innermost critical section */
+  void *held[FH__LOCKS_BY_HAND]; /* objects locked by hand */
+  uint32_t held_count;
+  fh__heap *heap;        /* of the bound thread; NULL if it must not be tidied */
+  uint64_t heap_debt;    /* atomic: bytes that others freed into that heap since it was tidied */
+  struct fh__quarantine *quarantine;
+  struct fh__census_local census;
+};
+
+/* Of a thread: which mutator is bound to it, and how its attaches and blocking regions nest. Even levels are attached, odd
+ * ones blocking; level[top] counts the nesting within. */
+struct fh__thread {
+  struct fh__mutator *mutator;
+  bool exit_registered; /* detach at thread exit */
+  uint32_t top;
+  uint32_t level[FH__MODE_DEPTH];
+};
+extern __thread struct fh__thread fh__thread __attribute__((tls_model("initial-exec")));
+
+/* What fh__tls leads to in a thread that is not attached. Its attention word never rests, so every poll finds out. */
+extern struct fh__mutator fh__nobody;
+
+/* Process-wide state that several layers above look at. */
+struct fh__shared {
+  uint32_t phase;         /* atomic: enum fh__phase */
+  bool out_of_line;       /* stamps are withheld, so that every count operation comes out of line */
+  bool gc_enabled;        /* atomic */
+  bool heap_is_ours;      /* nobody but Freehold uses attached threads' heaps, so claimers may tidy them */
+  fh_options options;     /* defaults filled in; written before anybody attaches */
+  struct fh__inbox later;  /* references given up by fh_release_later */
+  void *freed;             /* atomic stack of buffers that were freed in blocking regions */
+};
+enum fh__phase { FH__PHASE_DOWN, FH__PHASE_RUNNING, FH__PHASE_ENDING };
+extern struct fh__shared fh__shared;
+
+/* The calling thread's mutator while it is attached, else &fh__nobody. */
+FH__INLINE struct fh__mutator *fh__self(void) { return (struct fh__mutator *)(void *)fh__tls.attention; }
+FH__INLINE struct fh__mutator *fh__mutator_of(struct fh__sync_local *sync) { return (struct fh__mutator *)(void *)sync; }
+FH__INLINE struct fh__mutator *fh__mutator_by_id(uint32_t id) { return fh__mutator_of(fh__registry_get(id)); }
+FH__INLINE bool fh__owns(const struct fh__mutator *me, uint32_t bias) { return fh__owner_of(bias) == me->sync.id; }
+
+/* A broken contract: the message names the call, the object, its type, its owner and the calling thread. Aborts. */
+_Noreturn void fh__misuse(const char *call, const void *object, const char *what) __attribute__((cold));
+/* Checked builds: traps unless `object` is a live object and the caller is attached. */
+void fh__check_object(const char *call, const void *object);
+/* The calling mutator, or a trap. */
+FH__INLINE struct fh__mutator *fh__self_or_trap(const char *call, const void *object) {
+  struct fh__mutator *me = fh__self();
+  if (FH__UNLIKELY(me == &fh__nobody)) fh__misuse(call, object, "the calling thread is not attached");
+  return me;
+}
+
+struct fh__mutator *fh__mutator_create(void);
+void fh__mutator_destroy(struct fh__mutator *mutator);
+
+/* Moves of the calling thread's mutator, with what belongs to them: the thread-local words, and merging the own queue where a
+ * detach finds it filled (`merge` is the layer above's). */
+void fh__mutator_go_online(struct fh__mutator *me);
+void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *));
+/* Takes the stop lock; offline while it has to wait, so that another requester can stop this mutator. */
+void fh__mutator_lock_stop(struct fh__mutator *me, void (*merge)(struct fh__mutator *));
+
+/* Memory of destroyed objects. In checked builds it passes through a quarantine, poisoned. */
+void fh__mutator_free_block(struct fh__mutator *me, void *block, size_t bytes);
+void fh__quarantine_flush(struct fh__mutator *me);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Walking the cells of an object: the references that its type declares, its items' references, and what its traverse
+ * function shows. `each` is inlined into the loops, so a pass costs what its body costs. */
+#ifndef FH_OBJECT_CELLS_H
+#define FH_OBJECT_CELLS_H
+
+#include "object/type.h"
+
+/* A reference as the runtime reads it: the application wrote it as a pointer to its own struct. */
+typedef fh_object *fh__cell __attribute__((may_alias));
+
+typedef void fh__cell_function(void *context, fh__cell *cell);
+
+/* Relaxed: slots change at any time and order themselves; fields are ordered by their guard, or by the stop. */
+FH__INLINE fh_object *fh__cell_load(const fh__cell *cell) { return FH__LOAD(cell, RELAXED); }
+FH__INLINE fh_object *fh__cell_clear(fh__cell *cell) {
+  fh_object *object = FH__LOAD(cell, RELAXED);
+  FH__STORE_(cell, NULL, RELAXED);
+  return object;
+}
+
+struct fh__traversal {
+  fh_visitor visitor; /* first: traverse sees only this */
+  fh__cell_function *each;
+  void *context;
+};
+
+static inline void fh__traversal_visit(fh_visitor *visitor, void *cell) {
+  struct fh__traversal *traversal = (struct fh__traversal *)(void *)visitor;
+  traversal->each(traversal->context, (fh__cell *)cell);
+}
+
+FH__INLINE void fh__cells_each(const fh_type *type, fh_object *object, fh__cell_function *each, void *context) {
+  char *base = (char *)object;
+  for (uint32_t i = 0; i < type->cell_count; i++) each(context, (fh__cell *)(void *)(base + type->cells[i]));
+  if (FH__UNLIKELY(type->item_cell_count != 0)) {
+    size_t items = fh__item_count(type, object);
+    char *item = base + type->size;
+    for (size_t n = 0; n < items; n++, item += type->item_size)
+      for (uint32_t i = 0; i < type->item_cell_count; i++) each(context, (fh__cell *)(void *)(item + type->item_cells[i]));
+  }
+  if (FH__UNLIKELY(type->traverse != NULL)) {
+    struct fh__traversal traversal = {{fh__traversal_visit}, each, context};
+    type->traverse(object, &traversal.visitor);
+  }
+}
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* How many instances of each type live, counted per mutator so that making an object of a type that all threads use costs
+ * no shared cache line. An instance is added by its maker and subtracted by its destroyer.
+ *
+ *   live(type) = stray(type) + sum over mutators of count(type)                                   [census.sum] */
+#ifndef FH_OBJECT_CENSUS_H
+#define FH_OBJECT_CENSUS_H
+
+#include "object/type.h"
+
+enum { FH__CENSUS_PAGE = 256, FH__CENSUS_PAGES = (FH__TYPES_MAX + 1) / FH__CENSUS_PAGE };
+
+struct fh__census_local {
+  int64_t *page[FH__CENSUS_PAGES]; /* made on first use by the mutator, released to readers */
+};
+
+void fh__census_add_slow(struct fh__census_local *census, fh_type *type, int64_t n);
+void fh__census_finish(struct fh__census_local *census);
+
+FH__INLINE void fh__census_add(struct fh__census_local *census, fh_type *type, int64_t n) {
+  int64_t *page = census->page[type->index / FH__CENSUS_PAGE];
+  if (FH__LIKELY(page != NULL))
+    FH__BUMP(&page[type->index % FH__CENSUS_PAGE], n);
+  else
+    fh__census_add_slow(census, type, n);
+}
+
+FH__INLINE int64_t fh__census_read(const struct fh__census_local *census, uint32_t index) {
+  /* Acquire: partner is the release in fh__census_add_slow. */
+  int64_t *page = FH__LOAD(&census->page[index / FH__CENSUS_PAGE], ACQUIRE);
+  return page ? FH__LOAD(&page[index % FH__CENSUS_PAGE], RELAXED) : 0;
+}
+
+#endif

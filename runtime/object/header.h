@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* The 16 bytes in front of every object, as the runtime reads them. The public header declares the words; here are their
+ * bits, and who may write what.
+ *
+ *   bias     31..16 owner | 15 mark | 14..0 local        shared   31..6 count (signed) | 5..0 state bits
+ *
+ *   [ref.sum]       true count = local + count(shared)
+ *   [ref.merged]    MERGED          => owner = 0 and local = 0; the count is all in shared
+ *   [ref.owner]     not MERGED      => owner = the mutator that made it, local >= 1 (but inside a merge)
+ *   [ref.private]   not PUBLISHED   => only the owner reads or writes the object, its bias and its shared word
+ *   [ref.dead]      dead            <=> MERGED, count 0, not QUEUED (published); or given up by its owner (private)
+ *   [ref.queued]    QUEUED          => the object is in the owner's queue, and only the drain may destroy it
+ *   [ref.published] PUBLISHED       => everything that it refers to is PUBLISHED, or immortal
+ *
+ * The count stands above the state bits, so that a borrow or a carry leaves by the top; death is tested under a mask. */
+#ifndef FH_OBJECT_HEADER_H
+#define FH_OBJECT_HEADER_H
+
+#include <freehold/object.h>
+
+#include "base/atomic.h"
+#include "base/config.h"
+
+_Static_assert(sizeof(fh_object) == 16, "the header is 16 bytes");
+
+enum {
+  FH__MERGED = 1u << 0,    /* set by the merging CAS, never cleared but by rebirth */
+  FH__QUEUED = 1u << 1,    /* set by a stranger's CAS, cleared by the drain's CAS */
+  FH__WEAK = 1u << 2,      /* weak references exist; reserved, no code sets it yet */
+  FH__IMMORTAL = 1u << 3,  /* the count no longer matters */
+  FH__HOT = 1u << 4,       /* counted per mutator; reserved */
+  FH__CANDIDATE = 1u << 5, /* a stranger's release since the last collection; reserved */
+  FH__ONE = 1u << 6,
+  FH__COUNT_SHIFT = 6
+};
+
+enum {
+  FH__FLAG_PUBLISHED = 1u << 0,
+  FH__FLAG_FINALIZED = 1u << 1, /* its finalizer ran, or began to: it does not run again */
+  FH__FLAG_GARBAGE = 1u << 2,   /* found by the collector, or its grace period passed: no late reader can see it */
+  FH__FLAG_CROSS = 1u << 3,     /* garbage that other lists' garbage refers to: it dies by its count */
+  FH__FLAG_DEAD = 1u << 4       /* checked builds: destroyed */
+};
+
+enum { FH__NOBODY = 0xffffu, FH__MUTATORS_MAX = 0xfffeu };
+
+#define FH__LOCAL_MASK FH__BIAS_LOCAL_MAX
+#define FH__IMMORTAL_AT ((int32_t)1 << 24) /* half range */
+
+FH__INLINE int32_t fh__count_of(uint32_t shared) { return (int32_t)shared >> FH__COUNT_SHIFT; }
+FH__INLINE uint32_t fh__owner_of(uint32_t bias) { return bias >> FH__BIAS_OWNER_SHIFT; }
+FH__INLINE uint32_t fh__local_of(uint32_t bias) { return bias & FH__LOCAL_MASK; }
+FH__INLINE uint32_t fh__stamp_of(uint32_t id) { return id << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK; }
+FH__INLINE bool fh__is_dead_count(uint32_t shared) {
+  return (shared & (FH__MERGED | FH__QUEUED | FH__IMMORTAL)) == FH__MERGED && fh__count_of(shared) == 0;
+}
+FH__INLINE bool fh__has_flag(const fh_object *object, unsigned flag) {
+  /* Relaxed: PUBLISHED was made visible by the publishing store; the others are read by who set them. */
+  return (FH__LOAD(&object->fh__flags, RELAXED) & flag) != 0;
+}
+FH__INLINE bool fh__is_published(const fh_object *object) { return fh__has_flag(object, FH__FLAG_PUBLISHED); }
+FH__INLINE bool fh__is_immortal(const fh_object *object) {
+  return FH__LOAD(&object->fh__bias, RELAXED) == FH__BIAS_IMMORTAL || (FH__LOAD(&object->fh__shared, RELAXED) & FH__IMMORTAL);
+}
+
+/* The true count. Exact for a private object read by its owner, and in a stopped world. */
+FH__INLINE int64_t fh__true_count(const fh_object *object) {
+  /* shared before bias: a merge moves counts from bias to shared, so this order never counts them twice. */
+  uint32_t shared = FH__LOAD(&object->fh__shared, ACQUIRE);
+  return (int64_t)fh__count_of(shared) + fh__local_of(FH__LOAD(&object->fh__bias, RELAXED));
+}
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* The type table: what the runtime knows of each struct, with its references flattened to offsets. An object names its
+ * type by a 16-bit index, and does not count it: instances are counted per mutator (object/census.h). */
+#ifndef FH_OBJECT_TYPE_H
+#define FH_OBJECT_TYPE_H
+
+#include "object/header.h"
+#include "memory/backend.h"
+
+enum { FH__TYPES_MAX = 65535 };
+
+struct fh_type {
+  uint16_t index;
+  uint8_t birth_flags; /* of a newborn's header */
+  bool tracked;        /* may take part in cycles */
+  bool has_cells;      /* refers to anything at all */
+  uint32_t size;       /* the fixed part, as the spec says */
+  uint32_t alloc_size; /* what is allocated for it, without items */
+  uint32_t usable;     /* what that costs in the account */
+  uint32_t item_size;
+  uint32_t count_at;
+  uint32_t cell_count;
+  uint32_t item_cell_count;
+  uint32_t *cells;      /* offsets of references in the fixed part */
+  uint32_t *item_cells; /* offsets of references in one item */
+  uint32_t flags;
+  void (*traverse)(void *, fh_visitor *);
+  void (*finalize)(void *);
+  void (*dealloc)(void *);
+  const fh_type_spec *spec; /* identity */
+  fh_type_spec contents;    /* as registered, to tell a changed spec */
+  char *name;
+  int64_t stray; /* atomic: instances counted here when a mutator had no memory for its own counter */
+};
+
+/* Indexed by the header's type word. Written under the table's lock, released by the store of the pointer; an object's
+ * type is there for as long as the object is, so readers of objects need no order. */
+extern struct fh_type *fh__types[FH__TYPES_MAX + 1];
+
+fh_status fh__type_register(const fh_type_spec *spec, fh_type **type_out);
+void fh__type_remove(fh_type *type);
+/* At shutdown: all of them. */
+void fh__types_finish(void);
+
+FH__INLINE fh_type *fh__type_of(const fh_object *object) { return fh__types[object->fh__type]; }
+
+FH__INLINE size_t fh__item_count(const fh_type *type, const fh_object *object) {
+  return type->count_at ? *(const size_t *)(const void *)((const char *)object + type->count_at) : 0;
+}
+
+/* What the object costs in the account. */
+FH__INLINE size_t fh__object_bytes(const fh_type *type, const fh_object *object) {
+  return FH__LIKELY(type->item_size == 0) ? type->usable : fh__backend_usable(object);
+}
+
+#endif

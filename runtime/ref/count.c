@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* Counting, where it leaves the inline path: strangers, the owner's last release, overflows, and everything in checked builds
+ * and under FH_OPTION_COUNT_PATHS. */
+#include "base/trap.h"
+#include "ref/count.h"
+#include "ref/destroy.h"
+#include "ref/merge.h"
+#include "ref/publish.h"
+
+static void count_overflow(struct fh__mutator *me, fh_object *object) {
+  if (FH__OR(&object->fh__shared, FH__IMMORTAL, RELAXED) & FH__IMMORTAL) return;
+  FH__BUMP(&me->counters.overflows, 1);
+  fh__log(FH_LOG_WARNING, "freehold: the count of object %p of type %s overflowed; it is immortal from now on", (void *)object,
+          fh__type_of(object)->name);
+}
+
+/* Adds to the shared count; whoever sees half of its range makes the object immortal. */
+static void add_shared(struct fh__mutator *me, fh_object *object, uint32_t n) {
+  uint32_t old = FH__ADD(&object->fh__shared, n * FH__ONE, RELAXED); /* a reference exists: nothing to order */
+  if (FH__UNLIKELY(fh__count_of(old) >= FH__IMMORTAL_AT)) count_overflow(me, object);
+}
+
+/* ---- retain ---- */
+
+static void owner_retain(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+  FH__BUMP(&me->counters.owner_retains, 1);
+  if (fh__local_of(bias) >= FH__SPILL_AT) {
+    uint32_t half = fh__local_of(bias) / 2;
+    add_shared(me, object, half); /* first there, then not here: the sum is never too small */
+    bias -= half;
+    FH__BUMP(&me->counters.spills, 1);
+  }
+  FH__STORE_(&object->fh__bias, (bias | FH__BIAS_MARK) + 1, RELAXED);
+}
+
+static void require_published(const char *call, const fh_object *object) {
+  if (FH__UNLIKELY(!fh__is_published(object)))
+    fh__misuse(call, object, "a private object of another thread (it was not published)");
+}
+
+void fh__retain_slow(fh_object *object) {
+  struct fh__mutator *me = fh__self_or_trap("fh_retain", object);
+  if (FH__CHECKED) fh__check_object("fh_retain", object);
+  uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
+  if (fh__owns(me, bias)) {
+    owner_retain(me, object, bias);
+  } else if (fh__is_immortal(object)) {
+    FH__BUMP(&me->counters.immortal_skips, 1);
+  } else {
+    require_published("fh_retain", object);
+    FH__BUMP(&me->counters.stranger_retains, 1);
+    add_shared(me, object, 1);
+  }
+}
+
+/* ---- release ---- */
+
+/* A private object's local count is used up: takes back what had spilled. */
+static bool take_back(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+  uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
+  int32_t spilled = fh__count_of(shared);
+  if (FH__LIKELY(spilled <= 0)) return false;
+  uint32_t back = spilled < FH__SPILL_AT ? (uint32_t)spilled : FH__SPILL_AT;
+  FH__STORE_(&object->fh__shared, shared - back * FH__ONE, RELAXED); /* private: nobody else touches it */
+  FH__STORE_(&object->fh__bias, bias - 1 + back, RELAXED);
+  FH__BUMP(&me->counters.take_backs, 1);
+  return true;
+}
+
+static void owner_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+  FH__BUMP(&me->counters.owner_releases, 1);
+  bias |= FH__BIAS_MARK;
+  if (fh__local_of(bias) > 1) {
+    FH__STORE_(&object->fh__bias, bias - 1, RELAXED);
+  } else if (!fh__is_published(object)) {
+    if (!fh__is_immortal(object) && !take_back(me, object, bias)) fh__ref_die(me, object);
+  } else if (fh__merge_last(me, object)) {
+    fh__ref_die(me, object);
+  }
+}
+
+static void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t owner) {
+  FH__BUMP(&me->counters.stranger_releases, 1);
+  /* acq_rel: releases what this holder did to whoever destroys, acquires what the others did if it is us. */
+  uint32_t old = FH__SUB(&object->fh__shared, FH__ONE, ACQ_REL);
+  int32_t count = fh__count_of(old);
+  if (old & FH__MERGED) {
+    if (FH__UNLIKELY(count < 1)) fh__misuse("fh_release", object, "more releases than references");
+    if (count == 1 && !(old & (FH__QUEUED | FH__IMMORTAL))) fh__ref_die(me, object);
+  } else if (count == 0) {
+    fh__merge_hand_over(me, object, owner);
+  }
+}
+
+void fh__release_slow(fh_object *object) {
+  struct fh__mutator *me = fh__self_or_trap("fh_release", object);
+  if (FH__CHECKED) fh__check_object("fh_release", object);
+  uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
+  if (fh__owns(me, bias)) {
+    owner_release(me, object, bias);
+  } else if (fh__is_immortal(object)) {
+    FH__BUMP(&me->counters.immortal_skips, 1);
+  } else {
+    require_published("fh_release", object);
+    stranger_release(me, object, fh__owner_of(bias));
+  }
+}
+
+/* ---- looking and trying ---- */
+
+bool fh__try_retain(struct fh__mutator *me, fh_object *object) {
+  uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE);
+  if (fh__owns(me, bias)) { /* not merged, so it lives */
+    owner_retain(me, object, bias);
+    return true;
+  }
+  uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
+  do {
+    if (fh__is_dead_count(shared)) return false;
+    if (shared & FH__IMMORTAL) return true;
+  } while (!FH__CAS(&object->fh__shared, &shared, shared + FH__ONE, ACQUIRE)); /* partner: the holders' releases */
+  FH__BUMP(&me->counters.stranger_retains, 1);
+  if (FH__UNLIKELY(fh__count_of(shared) >= FH__IMMORTAL_AT)) count_overflow(me, object);
+  return true;
+}
+
+bool fh_try_retain(void *object) {
+  struct fh__mutator *me = fh__self_or_trap("fh_try_retain", object);
+  fh_object *header = object;
+  if (!fh__owns(me, FH__LOAD(&header->fh__bias, ACQUIRE))) require_published("fh_try_retain", object);
+  return fh__try_retain(me, object);
+}
+
+/* A published object can be peeked if nothing in it ever changes: then a reader may hold a pointer that no count shows. */
+static bool can_be_peeked(const fh_object *object) {
+  const fh_type *type = fh__type_of(object);
+  return (type->flags & FH_GRACE) || ((type->flags & FH_IMMUTABLE) && !type->has_cells);
+}
+
+bool fh_is_unique(const void *address) {
+  const fh_object *object = address;
+  struct fh__mutator *me = fh__self_or_trap("fh_is_unique", object);
+  if (FH__CHECKED) fh__check_object("fh_is_unique", object);
+  bool published = fh__is_published(object);
+  if (published && can_be_peeked(object)) return false;
+  /* shared (acquire) before local: in the other order a merge between the two loads says "unique" wrongly. */
+  uint32_t shared = FH__LOAD(&object->fh__shared, ACQUIRE);
+  if (shared & (FH__QUEUED | FH__WEAK | FH__IMMORTAL | FH__HOT)) return false;
+  uint32_t bias = FH__LOAD(&object->fh__bias, RELAXED);
+  if (fh__owns(me, bias)) return fh__local_of(bias) == 1 && fh__count_of(shared) == 0;
+  return (shared & FH__MERGED) && fh__count_of(shared) == 1; /* a stranger decides by one load */
+}
+
+bool fh_is_published(const void *object) { return fh__is_published(object); }
+
+uint64_t fh_refcount(const void *object) {
+  if (fh__is_immortal(object)) return UINT64_MAX;
+  int64_t count = fh__true_count(object);
+  return count > 0 ? (uint64_t)count : 0;
+}
+
+/* ---- immortal ---- */
+
+void fh_make_immortal(void *address) {
+  fh_object *object = address;
+  struct fh__mutator *me = fh__self_or_trap("fh_make_immortal", object);
+  fh__publish(me, object, "fh_make_immortal");
+  uint32_t old = FH__OR(&object->fh__shared, FH__IMMORTAL, RELAXED);
+  if (!(old & FH__IMMORTAL)) FH__BUMP(&me->counters.immortal, 1);
+  /* The owner may write its word, and anybody that of a merged object, which nobody else writes any more. Otherwise the
+   * owner's last release does it, and until then everybody comes out of line and returns there. */
+  bool merged = (old & (FH__MERGED | FH__QUEUED)) == FH__MERGED;
+  if (merged || fh__owns(me, FH__LOAD(&object->fh__bias, RELAXED))) FH__STORE_(&object->fh__bias, FH__BIAS_IMMORTAL, RELEASE);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#include "ref/destroy.h"
+
+#include "base/trap.h"
+#include "object/cells.h"
+
+/* ---- destroying one object ---- */
+
+static void release_cell(void *context, fh__cell *cell) {
+  (void)context;
+  fh_object *child = fh__cell_clear(cell);
+  if (child) fh__release(child);
+}
+
+static void run_dealloc(struct fh__mutator *me, fh_object *object, const fh_type *type) {
+  me->no_safepoint++;
+  me->in_dealloc++;
+  type->dealloc(object);
+  me->in_dealloc--;
+  me->no_safepoint--;
+}
+
+static void put_into_limbo(struct fh__mutator *me, fh_object *object, size_t bytes) {
+  fh__limbo_add_object(&me->limbo, object, bytes);
+  /* While a sealed batch waits, its grace period will wake us; only an idle limbo needs to be started. */
+  if (me->limbo.open.bytes >= fh__shared.options.limbo_batch && !me->limbo.sealed.stamp) fh__attend(&me->sync, FH__ATTEND_LIMBO);
+}
+
+void fh__ref_dealloc_and_free(struct fh__mutator *me, fh_object *object, bool at_once) {
+  fh_type *type = fh__type_of(object);
+  size_t bytes = fh__object_bytes(type, object);
+  if (type->dealloc) run_dealloc(me, object, type);
+  fh__census_add(&me->census, type, -1);
+  fh__account_return(&me->account, &me->account.objects, bytes);
+  FH__BUMP(&me->counters.destroyed, 1);
+  if (at_once)
+    fh__mutator_free_block(me, object, bytes);
+  else
+    put_into_limbo(me, object, bytes);
+}
+
+static void destroy_one(struct fh__mutator *me, fh_object *object) {
+  fh_type *type = fh__type_of(object);
+  bool published = fh__is_published(object);
+  bool at_once = !published || fh__has_flag(object, FH__FLAG_GARBAGE);
+  if (FH__UNLIKELY(type->flags & FH_GRACE) && !at_once) {
+    put_into_limbo(me, object, fh__object_bytes(type, object)); /* cleared and deallocated when that is ripe */
+    return;
+  }
+  if (FH__CHECKED) FH__OR(&object->fh__flags, FH__FLAG_DEAD, RELAXED);
+  if (type->has_cells) fh__cells_each(type, object, release_cell, NULL);
+  fh__ref_dealloc_and_free(me, object, at_once);
+}
+
+static void destroy(struct fh__mutator *me, fh_object *object) {
+  if (me->destroying) {
+    fh__dead_push(&me->dying, object);
+    return;
+  }
+  me->destroying = true;
+  do destroy_one(me, object);
+  while ((object = fh__dead_pop(&me->dying)));
+  me->destroying = false;
+}
+
+/* ---- death ---- */
+
+static bool wants_finalizer(const fh_object *object, const fh_type *type) {
+  return type->finalize && !fh__has_flag(object, FH__FLAG_FINALIZED);
+}
+
+static void die_untracked(struct fh__mutator *me, fh_object *object) {
+  if (FH__UNLIKELY(wants_finalizer(object, fh__type_of(object)))) {
+    fh__dead_push(&me->finalizable, object);
+    fh__attend(&me->sync, FH__ATTEND_FINALIZE);
+    return;
+  }
+  destroy(me, object);
+}
+
+void fh__ref_die(struct fh__mutator *me, fh_object *object) {
+  FH__BUMP(fh__is_published(object) ? &me->counters.published_deaths : &me->counters.private_deaths, 1);
+  fh__track_remove(&me->track, object); /* before any list and any application code sees it */
+  die_untracked(me, object);
+}
+
+void fh__ref_die_later(struct fh__mutator *me, fh_object *object) {
+  FH__BUMP(&me->counters.published_deaths, 1);
+  fh__track_remove(&me->track, object);
+  fh__dead_push(&me->deferred, object);
+  fh__attend(&me->sync, FH__ATTEND_DESTROY);
+}
+
+void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object) {
+  FH__OR(&object->fh__flags, FH__FLAG_GARBAGE, RELAXED); /* nobody can see it any more: no second grace period */
+  destroy(me, object);
+}
+
+void fh__ref_run_deferred(struct fh__mutator *me) {
+  fh_object *object;
+  while ((object = fh__dead_pop(&me->deferred))) die_untracked(me, object);
+}
+
+/* ---- finalizers ---- */
+
+/* Gives a dead object one reference again. A published one is merged, and stays so; nobody else can raise its count from
+ * zero, so this add is the first. */
+static bool revive(struct fh__mutator *me, fh_object *object, const fh_type *type) {
+  bool due = false;
+  if (type->tracked && !fh__track_add(&me->track, object, &due)) return false;
+  if (due) fh__attend(&me->sync, FH__ATTEND_COLLECT);
+  if (fh__is_published(object)) {
+    FH__STORE_(&object->fh__bias, FH__BIAS_MARK, RELAXED);
+    FH__ADD(&object->fh__shared, FH__ONE, ACQ_REL);
+  } else {
+    FH__STORE_(&object->fh__bias, me->stamp | 1, RELAXED);
+    FH__STORE_(&object->fh__shared, 0, RELAXED);
+  }
+  return true;
+}
+
+bool fh__ref_finalize(struct fh__mutator *me, fh_object *object, const fh_type *type) {
+  /* The bit decides who runs it, once in the object's life. */
+  if (FH__OR(&object->fh__flags, FH__FLAG_FINALIZED, ACQ_REL) & FH__FLAG_FINALIZED) return false;
+  type->finalize(object);
+  FH__BUMP(&me->counters.finalized, 1);
+  return true;
+}
+
+/* The list is last in, first out; finalizers run in the order of death. */
+static struct fh__dead_list take_reversed(struct fh__dead_list *list) {
+  struct fh__dead_list reversed = {NULL};
+  fh_object *object;
+  while ((object = fh__dead_pop(list))) fh__dead_push(&reversed, object);
+  return reversed;
+}
+
+static void finalize_one(struct fh__mutator *me, fh_object *object) {
+  fh__ref_finalize(me, object, fh__type_of(object));
+  if (fh__true_count(object) > 1) FH__BUMP(&me->counters.resurrected, 1);
+  fh__release(object);
+}
+
+void fh__ref_run_finalizers(struct fh__mutator *me) {
+  if (me->finalizing || !me->finalizable.first) return;
+  me->finalizing = true;
+  struct fh__dead_list list = take_reversed(&me->finalizable);
+  fh_object *object;
+  while ((object = fh__dead_pop(&list))) {
+    if (!revive(me, object, fh__type_of(object))) {
+      /* No memory for its tracking entry: it stays dead until a later safepoint. */
+      fh__dead_push(&me->finalizable, object);
+      break;
+    }
+    finalize_one(me, object);
+  }
+  while ((object = fh__dead_pop(&list))) fh__dead_push(&me->finalizable, object);
+  if (me->finalizable.first) fh__attend(&me->sync, FH__ATTEND_FINALIZE); /* those that died meanwhile */
+  me->finalizing = false;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "ref/publish.h"
+
+#include "base/trap.h"
+#include "object/cells.h"
+
+/* ---- the list of objects that wait to be scanned ----
+ *
+ * Tracked: the entry in the chunk holds the link (tagged 3, so that it is neither an object nor a tombstone) and is restored
+ * when the object is taken off. Only the chunk's mutator, or the collector, looks into entries, and neither does so now.
+ * Not tracked: 48 bits of link in slot and shared. A private object's shared word is 0 but for counts that spilled; one that
+ * spilled is scanned at once instead. */
+
+struct gray {
+  fh_object *first;
+  uint64_t published;
+};
+
+enum { LINK_TAG = 3 };
+
+static uint64_t *entry_of(const fh_object *object) {
+  struct fh__chunk *chunk = fh__track_chunk_of(object->fh__slot);
+  return &chunk->entries[object->fh__slot - chunk->base];
+}
+
+static bool link_tracked(struct gray *gray, fh_object *object) {
+  FH__ASSERT(object->fh__slot, "track.entry");
+  FH__STORE_(entry_of(object), (uint64_t)(uintptr_t)gray->first | LINK_TAG, RELAXED);
+  gray->first = object;
+  return true;
+}
+
+static bool link_untracked(struct gray *gray, fh_object *object) {
+  if (FH__LOAD(&object->fh__shared, RELAXED) != 0) return false;
+  uint64_t link = (uint64_t)(uintptr_t)gray->first >> 4;
+  FH__STORE_(&object->fh__slot, (uint32_t)link, RELAXED);
+  FH__STORE_(&object->fh__shared, (uint32_t)(link >> 32), RELAXED);
+  gray->first = object;
+  return true;
+}
+
+static fh_object *take_gray(struct gray *gray) {
+  fh_object *object = gray->first;
+  if (fh__type_of(object)->tracked) {
+    uint64_t *entry = entry_of(object);
+    gray->first = (fh_object *)(uintptr_t)(FH__LOAD(entry, RELAXED) & ~(uint64_t)LINK_TAG);
+    FH__STORE_(entry, (uint64_t)(uintptr_t)object, RELAXED);
+  } else {
+    uint64_t link = (uint64_t)FH__LOAD(&object->fh__shared, RELAXED) << 32 | FH__LOAD(&object->fh__slot, RELAXED);
+    gray->first = (fh_object *)(uintptr_t)(link << 4);
+    FH__STORE_(&object->fh__slot, 0, RELAXED);
+    FH__STORE_(&object->fh__shared, 0, RELAXED);
+  }
+  return object;
+}
+
+/* ---- the walk ---- */
+
+static void visit_cell(void *context, fh__cell *cell);
+
+static void flag(struct gray *gray, fh_object *object) {
+  /* Plain order: the publishing store releases it. A byte's relaxed store, because readers of flags are atomic. */
+  FH__STORE_(&object->fh__flags, FH__LOAD(&object->fh__flags, RELAXED) | FH__FLAG_PUBLISHED, RELAXED);
+  gray->published++;
+  const fh_type *type = fh__type_of(object);
+  if (!type->has_cells) return;
+  bool linked = type->tracked ? link_tracked(gray, object) : link_untracked(gray, object);
+  if (!linked) fh__cells_each(type, object, visit_cell, gray);
+}
+
+static void visit_cell(void *context, fh__cell *cell) {
+  fh_object *child = fh__cell_load(cell);
+  if (child && !fh__is_published(child)) flag(context, child);
+}
+
+static void publish(struct fh__mutator *me, fh_object *object) {
+  struct gray gray = {NULL, 0};
+  flag(&gray, object);
+  while (gray.first) {
+    fh_object *next = take_gray(&gray);
+    fh__cells_each(fh__type_of(next), next, visit_cell, &gray);
+  }
+  FH__BUMP(&me->counters.published, gray.published);
+}
+
+void fh__publish(struct fh__mutator *me, fh_object *object, const char *call) {
+  if (FH__CHECKED) fh__check_object(call, object);
+  if (FH__LIKELY(fh__is_published(object))) return;
+  if (FH__UNLIKELY(!fh__owns(me, FH__LOAD(&object->fh__bias, RELAXED))))
+    fh__misuse(call, object, "a private object of another thread cannot be published by this one");
+  publish(me, object);
+}
+
+void fh__publish_stopped(struct fh__mutator *me, fh_object *object) {
+  if (!fh__is_published(object)) publish(me, object);
+}
+
+void fh_publish(void *object) { fh__publish(fh__self_or_trap("fh_publish", object), object, "fh_publish"); }

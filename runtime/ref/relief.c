@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include "ref/relief.h"
+
+#include <sched.h>
+
+#include "base/trap.h"
+#include "ref/destroy.h"
+#include "sync/grace.h"
+
+/* ---- limbo ---- */
+
+static void free_buffers(void *buffer) {
+  while (buffer) {
+    void *next = *fh__buffer_link(buffer);
+    fh__backend_free(buffer);
+    buffer = next;
+  }
+}
+
+/* Frees a batch whose grace period has passed, wherever it comes from. */
+static void free_batch(struct fh__mutator *me, struct fh__limbo_batch batch) {
+  fh_object *object;
+  while ((object = fh__dead_pop(&batch.objects))) {
+    const fh_type *type = fh__type_of(object);
+    if (FH__UNLIKELY(type->flags & FH_GRACE))
+      fh__ref_destroy_ripe(me, object);
+    else
+      fh__mutator_free_block(me, object, fh__object_bytes(type, object));
+  }
+  free_buffers(batch.buffers);
+}
+
+static void seal(struct fh__limbo_local *limbo) { fh__limbo_seal(limbo, fh__grace_request()); }
+
+static bool is_ripe(const struct fh__limbo_local *limbo) {
+  uint64_t stamp = FH__LOAD(&limbo->sealed.stamp, RELAXED); /* a hint if the limbo is somebody else's */
+  return stamp && fh__grace_passed(stamp);
+}
+
+void fh__relief_limbo(struct fh__mutator *me, bool all) {
+  struct fh__limbo_local *limbo = &me->limbo;
+  if (limbo->sealed.stamp && !is_ripe(limbo)) fh__grace_advance();
+  if (is_ripe(limbo)) free_batch(me, fh__limbo_take_sealed(limbo));
+  bool worth = all || limbo->open.bytes >= fh__shared.options.limbo_batch;
+  if (worth && !limbo->sealed.stamp && !fh__limbo_batch_is_empty(&limbo->open)) seal(limbo);
+}
+
+/* ---- sleepers ---- */
+
+/* Under a claim: takes out what is ripe, starts the clock for the rest. Nothing of the application runs. */
+static struct fh__limbo_batch take_limbo_of(struct fh__mutator *sleeper) {
+  struct fh__limbo_batch batch = {{NULL}, NULL, 0, 0};
+  if (is_ripe(&sleeper->limbo)) batch = fh__limbo_take_sealed(&sleeper->limbo);
+  if (!sleeper->limbo.sealed.stamp && !fh__limbo_batch_is_empty(&sleeper->limbo.open)) seal(&sleeper->limbo);
+  return batch;
+}
+
+static void tidy_heap_of(struct fh__mutator *sleeper, uint64_t debt) {
+  uint64_t owed = FH__LOAD(&sleeper->heap_debt, RELAXED);
+  if (!sleeper->heap || owed < debt) return;
+  FH__SUB(&sleeper->heap_debt, owed, RELAXED);
+  fh__backend_heap_tidy(sleeper->heap);
+}
+
+static bool needs_relief(const struct fh__mutator *sleeper, uint64_t debt) {
+  uint64_t owed = FH__LOAD(&sleeper->heap_debt, RELAXED);
+  bool limbo = FH__LOAD(&sleeper->limbo.bytes, RELAXED) && (is_ripe(&sleeper->limbo) || !FH__LOAD(&sleeper->limbo.sealed.stamp, RELAXED));
+  return limbo || (owed && owed >= debt);
+}
+
+void fh__relief_sleepers(struct fh__mutator *me, uint64_t debt) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    struct fh__mutator *sleeper = fh__mutator_of(sync);
+    if (!needs_relief(sleeper, debt) || !fh__state_claim(sync)) continue;
+    FH__BUMP(&me->counters.claims, 1);
+    struct fh__limbo_batch batch = take_limbo_of(sleeper);
+    tidy_heap_of(sleeper, debt);
+    fh__state_unclaim(sync);
+    free_batch(me, batch);
+  }
+}
+
+/* ---- grace ---- */
+
+bool fh__relief_wake_ripe(void) {
+  bool sleepers = false;
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    if (!is_ripe(&fh__mutator_of(sync)->limbo)) continue;
+    if (fh__state_of(sync) == FH__ATTACHED)
+      fh__attend(sync, FH__ATTEND_LIMBO);
+    else
+      sleepers = true;
+  }
+  return sleepers;
+}
+
+void fh__relief_leaving(const struct fh__sync_local *sync) {
+  /* seq_cst: "move the state; look at GRACE" against "raise GRACE; look at the states". */
+  if (FH__UNLIKELY(FH__LOAD(&sync->attention, SEQ_CST) & FH__ATTEND_GRACE) && fh__grace_advance()) fh__relief_wake_ripe();
+}
+
+void fh__relief_quiesce(struct fh__mutator *me) {
+  fh__grace_quiesce(&me->sync);
+  if (fh__grace_advance() && fh__relief_wake_ripe()) fh__relief_sleepers(me, FH__HEAP_DEBT);
+}
+
+void fh__relief_stopped(void) {
+  uint64_t number = fh__grace_stopped();
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    struct fh__limbo_local *limbo = &fh__mutator_of(sync)->limbo;
+    if (!limbo->sealed.stamp && !fh__limbo_batch_is_empty(&limbo->open)) fh__limbo_seal(limbo, number);
+    if (limbo->sealed.stamp) fh__attend(sync, FH__ATTEND_LIMBO);
+  }
+}
+
+/* ---- left behind by threads that are not attached ---- */
+
+struct later {
+  struct fh__inbox_node node;
+  fh_object *object;
+};
+
+/* Asks one mutator that runs to look at the inbox; if none runs, the next one to attach or to housekeep does. */
+static void ask_somebody(void) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync))
+    if (fh__state_of(sync) == FH__ATTACHED) {
+      fh__attend(sync, FH__ATTEND_INBOX);
+      return;
+    }
+}
+
+void fh__relief_release_later(fh_object *object) {
+  struct later *later;
+  while (!(later = fh__backend_alloc(sizeof *later))) sched_yield(); /* the reference must not be lost */
+  later->object = object;
+  fh__inbox_put(&fh__shared.later, &later->node);
+  ask_somebody();
+}
+
+static void release_one(void *context, struct fh__inbox_node *node) {
+  (void)context;
+  struct later *later = (struct later *)(void *)node;
+  fh_object *object = later->object;
+  fh__backend_free(later);
+  fh__release(object);
+}
+
+void fh__relief_free_later(void *block) {
+  void *head = FH__LOAD(&fh__shared.freed, RELAXED);
+  do *fh__buffer_link(block) = head;
+  while (!FH__CAS(&fh__shared.freed, &head, block, RELEASE)); /* partner: the swap in fh__relief_inbox */
+}
+
+bool fh__relief_inbox_is_empty(void) {
+  return fh__inbox_is_empty(&fh__shared.later) && !FH__LOAD(&fh__shared.freed, RELAXED);
+}
+
+void fh__relief_inbox(struct fh__mutator *me) {
+  free_buffers(FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: fh__relief_free_later */
+  fh__inbox_take_all(&fh__shared.later, release_one, me);
+}

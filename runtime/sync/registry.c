@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#include "sync/registry.h"
+
+struct fh__registry fh__registry = {.lock = FH__MUTEX(FH__RANK_REGISTRY)};
+
+struct fh__sync_local *fh__registry_adopt(void) {
+  struct fh__sync_local *sync = NULL;
+  fh__mutex_lock(&fh__registry.lock);
+  if (fh__registry.free_head) {
+    sync = fh__registry.table[fh__registry.free_head];
+    fh__registry.free_head = sync->next_free;
+    fh__registry.adoptions++;
+    FH__STORE_(&sync->bound, 1, RELAXED); /* [state.bound]: the lock orders it against unbind */
+    FH__ADD(&fh__registry.bound, 1, RELAXED);
+  }
+  fh__mutex_unlock(&fh__registry.lock);
+  return sync;
+}
+
+bool fh__registry_add(struct fh__sync_local *sync) {
+  fh__mutex_lock(&fh__registry.lock);
+  bool fits = fh__registry.count < FH__MUTATORS_MAX;
+  if (fits) {
+    sync->id = fh__registry.count + 1;
+    sync->bound = 1;
+    sync->state = FH__DETACHED;
+    fh__registry.table[sync->id] = sync;
+    FH__STORE_(&fh__registry.count, sync->id, RELEASE); /* partner: fh__registry_count */
+    FH__ADD(&fh__registry.bound, 1, RELAXED);
+  }
+  fh__mutex_unlock(&fh__registry.lock);
+  return fits;
+}
+
+void fh__registry_unbind(struct fh__sync_local *sync) {
+  fh__mutex_lock(&fh__registry.lock);
+  FH__STORE_(&sync->bound, 0, RELAXED);
+  sync->next_free = fh__registry.free_head;
+  fh__registry.free_head = sync->id;
+  FH__SUB(&fh__registry.bound, 1, RELEASE); /* partner: the acquire with which shutdown waits for zero */
+  fh__mutex_unlock(&fh__registry.lock);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* All mutators by id, and the unbound ones, which a new thread adopts. Mutators are never freed while the runtime runs, so
+ * an id found in an object's bias word always leads to a mutator. */
+#ifndef FH_SYNC_REGISTRY_H
+#define FH_SYNC_REGISTRY_H
+
+#include "object/header.h"
+#include "sync/mutex.h"
+#include "sync/state.h"
+
+struct fh__registry {
+  struct fh__mutex lock;
+  uint32_t count;     /* atomic: ids 1..count are there */
+  uint32_t bound;     /* atomic: threads that are attached or in blocking regions */
+  uint32_t free_head; /* id of the first unbound mutator, 0: none */
+  uint64_t adoptions;
+  struct fh__sync_local *table[FH__MUTATORS_MAX + 1];
+};
+
+extern struct fh__registry fh__registry;
+
+/* Binds an unbound mutator, or returns NULL. */
+struct fh__sync_local *fh__registry_adopt(void);
+/* Adds a new mutator, bound. The caller holds the stop lock: nobody is born into a stop. False: too many. */
+bool fh__registry_add(struct fh__sync_local *sync);
+/* The mutator, already DETACHED, loses its thread. */
+void fh__registry_unbind(struct fh__sync_local *sync);
+
+static inline uint32_t fh__registry_count(void) { return FH__LOAD(&fh__registry.count, ACQUIRE); } /* partner: add */
+static inline struct fh__sync_local *fh__registry_get(uint32_t id) { return fh__registry.table[id]; }
+
+/* for (FH__EACH_MUTATOR(sync)) { ... } */
+#define FH__EACH_MUTATOR(sync)                                                                         \
+  struct { uint32_t id, count; } fh__i = {1, fh__registry_count()};   \
+  fh__i.id <= fh__i.count && ((sync) = fh__registry.table[fh__i.id], 1);                               \
+  fh__i.id++
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* The moves of a mutator's state; the table of them is in state.h, the argument in docs/safepoint.md. */
+#include "sync/state.h"
+
+#include <limits.h>
+#include <sched.h>
+
+#include "base/futex.h"
+#include "base/trap.h"
+#include "sync/grace.h"
+#include "sync/stop.h"
+
+/* How long an attaching thread has waited: through one stop is nobody's fault, meeting a second one is starvation. */
+struct wait {
+  uint32_t epoch; /* the odd epoch that it waited for last; 0: none */
+  bool starving;
+};
+
+static void wait_for_resume(struct wait *wait) {
+  uint32_t epoch = FH__LOAD(&fh__stop.epoch, ACQUIRE);
+  if (!(epoch & 1)) {
+    sched_yield(); /* the requester is resetting the states */
+    return;
+  }
+  if (wait->epoch && wait->epoch != epoch && !wait->starving) {
+    wait->starving = true;
+    FH__ADD(&fh__stop.starving, 1, RELAXED); /* a hint: partner let_the_starving_in */
+  }
+  wait->epoch = epoch;
+  fh__futex_wait(&fh__stop.epoch, epoch, 0);
+}
+
+static void wait_for_unclaim(struct fh__sync_local *sync, uint32_t state) {
+  if (!(state & FH__WANTED) && !FH__CAS(&sync->state, &state, state | FH__WANTED, SEQ_CST)) return;
+  fh__futex_wait(&sync->state, FH__CLAIMED | FH__WANTED, 0);
+}
+
+static void wait_and_attach(struct fh__sync_local *sync, struct wait *wait) {
+  for (;;) {
+    uint32_t state = FH__LOAD(&sync->state, RELAXED);
+    switch (state & FH__STATE_MASK) {
+      case FH__DETACHED:
+        if (FH__CAS(&sync->state, &state, FH__ATTACHED, SEQ_CST)) return; /* attach: WANTED goes, too */
+        break;
+      case FH__CLAIMED: wait_for_unclaim(sync, state); break;
+      case FH__STOPPED: wait_for_resume(wait); break;
+      default: fh__trap("freehold: invariant [state.bound] broken: mutator %u is attached twice", sync->id);
+    }
+  }
+}
+
+static void come_in(struct fh__sync_local *sync, struct wait *wait) {
+  wait_and_attach(sync, wait);
+  if (wait->starving && FH__SUB(&fh__stop.starving, 1, RELEASE) == 1) fh__futex_wake(&fh__stop.starving, INT_MAX);
+  fh__grace_quiesce(sync); /* after the move: [grace.unreachable] */
+  if (!fh__queue_is_empty(&sync->queue)) fh__attend(sync, FH__ATTEND_MERGE); /* pushes that saw us away */
+}
+
+void fh__state_attach(struct fh__sync_local *sync) {
+  struct wait wait = {0, false};
+  come_in(sync, &wait);
+}
+
+bool fh__state_detach(struct fh__sync_local *sync) {
+  FH__SWAP(&sync->state, FH__DETACHED, SEQ_CST); /* detach */
+  if (FH__UNLIKELY(!fh__queue_is_empty(&sync->queue))) {
+    uint32_t state = FH__DETACHED;
+    if (FH__CAS(&sync->state, &state, FH__ATTACHED, SEQ_CST)) {
+      fh__grace_quiesce(sync);
+      return false;
+    }
+    /* Claimed or stopped: whoever holds it looks at the queue when it lets go. */
+  }
+  fh__stop_arrive(sync);
+  return true;
+}
+
+void fh__state_park(struct fh__sync_local *sync) {
+  struct wait wait = {0, false};
+  for (;;) {
+    uint32_t epoch = FH__LOAD(&fh__stop.epoch, SEQ_CST);
+    if (!(epoch & 1)) return;
+    FH__ASSERT(fh__state_of(sync) == FH__ATTACHED, "state.right");
+    FH__STORE_(&sync->state, FH__STOPPED, SEQ_CST); /* park */
+    fh__stop_arrive(sync);
+    wait.epoch = epoch;
+    while (FH__LOAD(&fh__stop.epoch, ACQUIRE) == epoch) fh__futex_wait(&fh__stop.epoch, epoch, 0);
+    come_in(sync, &wait);
+    if (!(FH__LOAD(&sync->attention, RELAXED) & FH__ATTEND_STOP)) return;
+  }
+}
+
+bool fh__state_claim(struct fh__sync_local *sync) {
+  uint32_t state = FH__DETACHED; /* exactly: WANTED keeps claimers out */
+  return FH__CAS(&sync->state, &state, FH__CLAIMED, SEQ_CST); /* claim */
+}
+
+bool fh__state_claim_resting(struct fh__sync_local *sync, uint32_t *rest_out) {
+  uint32_t state = FH__LOAD(&sync->state, RELAXED);
+  uint32_t rest = state & FH__STATE_MASK;
+  if (rest != FH__DETACHED && rest != FH__STOPPED) return false;
+  *rest_out = rest;
+  return FH__CAS(&sync->state, &state, FH__CLAIMED | (state & FH__WANTED), SEQ_CST);
+}
+
+void fh__state_unclaim_resting(struct fh__sync_local *sync, uint32_t rest) {
+  uint32_t state = FH__LOAD(&sync->state, RELAXED);
+  while (!FH__CAS(&sync->state, &state, rest | (state & FH__WANTED), SEQ_CST)) { /* unclaim */
+  }
+  if (state & FH__WANTED) fh__futex_wake(&sync->state, 1);
+  fh__stop_arrive(sync);
+}
+
+void fh__state_unclaim(struct fh__sync_local *sync) { fh__state_unclaim_resting(sync, FH__DETACHED); }
+
+bool fh__state_is_wanted(const struct fh__sync_local *sync) {
+  return (FH__LOAD(&sync->state, RELAXED) & FH__WANTED) || (FH__LOAD(&sync->attention, RELAXED) & FH__ATTEND_STOP);
+}

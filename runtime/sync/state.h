@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* What the safepoint layer knows of a mutator, and the moves of its state.
+ *
+ *                    attach                        claim
+ *        +--------------------------+   +----------------------------+
+ *        v          detach          |   v          unclaim           |
+ *    ATTACHED ------------------> DETACHED ------------------------> CLAIMED
+ *        |                         ^  |
+ *        | park             resume |  | take
+ *        +-------> STOPPED <-------+--+
+ *
+ * | move    | from     -> to       | who                                | order and partner                             |
+ * |---------|----------------------|------------------------------------|-----------------------------------------------|
+ * | attach  | DETACHED -> ATTACHED | the bound thread                   | seq_cst CAS, then loads queue and grace epoch |
+ * | detach  | ATTACHED -> DETACHED | the bound thread                   | seq_cst swap, then loads queue and attention  |
+ * | park    | ATTACHED -> STOPPED  | the bound thread, a stop is on     | seq_cst store, then counts itself in          |
+ * | take    | DETACHED -> STOPPED  | the requester of a stop            | seq_cst CAS after raising STOP                |
+ * | resume  | STOPPED  -> DETACHED | the requester, epoch even again    | seq_cst CAS, then loads the queue             |
+ * | claim   | DETACHED -> CLAIMED  | an attached mutator that merges    | seq_cst CAS; never if WANTED                  |
+ * | unclaim | CLAIMED  -> DETACHED | the claimer                        | seq_cst CAS, then loads queue and attention   |
+ *
+ * WANTED rides on DETACHED, CLAIMED and STOPPED: the bound thread waits to attach; nobody may begin a claim.
+ *
+ *   [state.right]   the right to a mutator's queue, bias words and limbo: its thread while ATTACHED, the claimer while CLAIMED,
+ *                   the requester while the world is stopped
+ *   [state.bound]   a mutator with a thread is never adopted, whatever its state
+ *   [queue.drained] a mutator that rests DETACHED and is not WANTED has an empty queue, or somebody is about to look at it */
+#ifndef FH_SYNC_STATE_H
+#define FH_SYNC_STATE_H
+
+#include "base/atomic.h"
+#include "base/config.h"
+#include "sync/queue.h"
+
+enum fh__state {
+  FH__DETACHED = 0,
+  FH__ATTACHED = 1,
+  FH__STOPPED = 2,
+  FH__CLAIMED = 3,
+  FH__STATE_MASK = 3,
+  FH__WANTED = 4
+};
+
+/* The attention word: lower layers and other threads raise bits, only the mutator's own safepoint lowers them (STOP is
+ * lowered by the requester, at resume). */
+enum fh__attention {
+  FH__ATTEND_STOP = 1u << 0,     /* a stop is on: park */
+  FH__ATTEND_MERGE = 1u << 1,    /* the merge queue has entries */
+  FH__ATTEND_GRACE = 1u << 2,    /* somebody waits for a grace period: report a quiescent state */
+  FH__ATTEND_LIMBO = 1u << 3,    /* sealed limbo may be ripe */
+  FH__ATTEND_DESTROY = 1u << 4,  /* dead objects wait for destruction */
+  FH__ATTEND_FINALIZE = 1u << 5, /* finalizers wait */
+  FH__ATTEND_GARBAGE = 1u << 6,  /* the collector handed over private garbage */
+  FH__ATTEND_COLLECT = 1u << 7,  /* a collection is due */
+  FH__ATTEND_INBOX = 1u << 8,    /* threads that are not attached left something */
+  FH__ATTEND_NEVER = 1u << 31    /* of the word that threads which are not attached look at */
+};
+
+struct fh__sync_local {
+  uint32_t attention; /* atomic; first, because fh__tls points here */
+  uint32_t state;     /* atomic */
+  uint64_t quiescent; /* atomic: the grace epoch that this mutator last saw in a quiescent state; its thread's */
+  struct fh__queue queue;
+  uint32_t id;        /* written once */
+  uint32_t bound;     /* atomic: has a thread; registry's lock to set, the thread itself to clear */
+  uint32_t next_free; /* id of the next unbound mutator; registry's lock */
+  bool taken;         /* by the present stop, from DETACHED; the requester's */
+  char name[FH__NAME_BYTES];
+};
+
+FH__INLINE void fh__attend(struct fh__sync_local *sync, uint32_t bits) {
+  /* seq_cst: raising STOP and GRACE is the first half of a store-load pair whose second half is the scan of the states. */
+  if ((FH__LOAD(&sync->attention, SEQ_CST) & bits) != bits) FH__OR(&sync->attention, bits, SEQ_CST);
+}
+
+FH__INLINE uint32_t fh__state_of(const struct fh__sync_local *sync) {
+  return FH__LOAD(&sync->state, SEQ_CST) & FH__STATE_MASK; /* second half of Q1, of the stop's and of the grace period's pair */
+}
+
+/* attach: waits through claims and stops; afterwards the thread polls its attention word. */
+void fh__state_attach(struct fh__sync_local *sync);
+/* detach; false: the queue is not empty, and the mutator is ATTACHED again: merge and try again. */
+bool fh__state_detach(struct fh__sync_local *sync);
+/* park, wait, attach; nothing if no stop is on. */
+void fh__state_park(struct fh__sync_local *sync);
+bool fh__state_claim(struct fh__sync_local *sync);
+void fh__state_unclaim(struct fh__sync_local *sync);
+/* Claims a mutator that rests DETACHED or STOPPED, wanted or not; `unclaim_resting` puts it back where it was. For a releaser that
+ * found no memory to queue one object. From STOPPED this is right only because the caller is ATTACHED: the stop has not
+ * come about before the caller parks, and by then the state is STOPPED again. */
+bool fh__state_claim_resting(struct fh__sync_local *sync, uint32_t *rest_out);
+void fh__state_unclaim_resting(struct fh__sync_local *sync, uint32_t rest);
+/* True if a claimer should end early: the owner wants to attach, or the world to stop. */
+bool fh__state_is_wanted(const struct fh__sync_local *sync);
+
+#endif

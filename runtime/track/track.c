@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "track/track.h"
+
+#include <string.h>
+
+#include "base/trap.h"
+#include "memory/backend.h"
+
+struct fh__track_shared fh__track = {.lock = FH__MUTEX(FH__RANK_TRACK), .due = UINT64_MAX};
+
+/* ---- the directory ---- */
+
+static uint32_t free_number_locked(void) {
+  while (fh__track.vacant < fh__track.limit && fh__track_chunk(fh__track.vacant)) fh__track.vacant++;
+  return fh__track.vacant;
+}
+
+/* Numbers are dense, lowest first: the collector's side arrays are indexed by slot. */
+static bool register_chunk_locked(struct fh__chunk *chunk) {
+  uint32_t number = free_number_locked();
+  if (number / FH__TRACK_PAGE >= FH__TRACK_PAGES) return false;
+  struct fh__track_page *page = fh__track.page[number / FH__TRACK_PAGE];
+  if (!page) {
+    page = fh__backend_alloc_zeroed(sizeof *page);
+    if (!page) return false;
+    FH__STORE_(&fh__track.page[number / FH__TRACK_PAGE], page, RELEASE); /* partner: fh__track_chunk */
+  }
+  chunk->base = number * FH__CHUNK_ENTRIES;
+  FH__STORE_(&page->chunk[number % FH__TRACK_PAGE], chunk, RELEASE); /* partner: fh__track_chunk */
+  if (number == fh__track.limit) FH__STORE_(&fh__track.limit, number + 1, RELAXED);
+  return true;
+}
+
+static struct fh__chunk *make_chunk(struct fh__track_local *track) {
+  struct fh__chunk *chunk = fh__backend_alloc_zeroed(sizeof *chunk);
+  if (!chunk) return NULL;
+  chunk->owner = track->owner;
+  fh__mutex_lock(&fh__track.lock);
+  bool registered = register_chunk_locked(chunk);
+  fh__mutex_unlock(&fh__track.lock);
+  if (!registered) {
+    fh__backend_free(chunk);
+    return NULL;
+  }
+  if (chunk->base == 0) chunk->bump = 1; /* slot 0 means "not tracked" */
+  return chunk;
+}
+
+/* ---- opening a chunk for newborns ---- */
+
+/* Takes the tombstones that strangers left into the free list. Only the chunk's mutator, or in a stopped world. */
+static void collect_tombs(struct fh__chunk *chunk) {
+  for (uint32_t at = 0; at < chunk->bump; at++)
+    if (FH__LOAD(&chunk->entries[at], ACQUIRE) == FH__TRACK_TOMB) fh__track_recycle(chunk, at); /* [track.recycle] */
+}
+
+/* Looks at the two oldest chunks of the ring for one with room. Two, so that opening stays cheap whatever the heap's size; the
+ * ring turns, so every chunk's turn comes. */
+static struct fh__chunk *find_reusable(struct fh__track_local *track) {
+  struct fh__chunk *current = track->current;
+  for (int i = 0; current && i < 2; i++) {
+    struct fh__chunk *oldest = current->next;
+    collect_tombs(oldest);
+    if (oldest->free_count >= FH__CHUNK_REUSE) return oldest;
+    current = oldest; /* the ring turns: this one is now the newest */
+    track->current = oldest;
+  }
+  return NULL;
+}
+
+static struct fh__chunk *open_chunk(struct fh__track_local *track) {
+  struct fh__chunk *chunk = find_reusable(track);
+  if (chunk) return chunk;
+  chunk = make_chunk(track);
+  if (!chunk) return NULL;
+  chunk->next = chunk;
+  if (track->current) {
+    chunk->next = track->current->next;
+    track->current->next = chunk;
+  }
+  return chunk;
+}
+
+FH__COLD bool fh__track_add_slow(struct fh__track_local *track, fh_object *object, bool *due_out) {
+  struct fh__chunk *before = track->current;
+  struct fh__chunk *chunk = open_chunk(track);
+  if (!chunk) {
+    track->current = before;
+    return false;
+  }
+  track->current = chunk;
+  uint64_t entries = chunk->free_count + (FH__CHUNK_ENTRIES - chunk->bump);
+  /* Relaxed: a trigger, ordered with nothing. It counts entries, not objects that survived. */
+  uint64_t opened = FH__ADD(&fh__track.opened, entries, RELAXED) + entries;
+  *due_out = opened >= FH__LOAD(&fh__track.due, RELAXED);
+  return fh__track_add(track, object, due_out);
+}
+
+FH__COLD void fh__track_remove_remote(fh_object *object) {
+  uint32_t slot = object->fh__slot;
+  struct fh__chunk *chunk = fh__track_chunk_of(slot);
+  FH__STORE_(&object->fh__slot, 0, RELAXED);
+  /* Release: the index is not used after this; partner: the acquire in collect_tombs [track.recycle]. */
+  FH__STORE_(&chunk->entries[slot - chunk->base], (uint64_t)FH__TRACK_TOMB, RELEASE);
+}
+
+/* ---- in a stopped world ---- */
+
+static void drop_chunk(struct fh__chunk *chunk) {
+  uint32_t number = chunk->base / FH__CHUNK_ENTRIES;
+  FH__STORE_(&fh__track.page[number / FH__TRACK_PAGE]->chunk[number % FH__TRACK_PAGE], NULL, RELAXED);
+  if (number < fh__track.vacant) fh__track.vacant = number;
+  fh__backend_free(chunk);
+}
+
+static void lower_limit(void) {
+  uint32_t limit = fh__track.limit;
+  while (limit && !fh__track_chunk(limit - 1)) limit--;
+  FH__STORE_(&fh__track.limit, limit, RELAXED);
+}
+
+void fh__track_trim_stopped(struct fh__track_local *track) {
+  struct fh__chunk *before = track->current;
+  if (!before) return;
+  for (struct fh__chunk *chunk = before->next; chunk != track->current; chunk = before->next) {
+    if (chunk->live == 0) {
+      before->next = chunk->next;
+      drop_chunk(chunk);
+    } else {
+      before = chunk;
+    }
+  }
+  lower_limit();
+}
+
+void fh__track_finish(struct fh__track_local *track) {
+  while (track->current && track->current->next != track->current) {
+    struct fh__chunk *chunk = track->current->next;
+    track->current->next = chunk->next;
+    drop_chunk(chunk);
+  }
+  if (track->current) drop_chunk(track->current);
+  track->current = NULL;
+}
+
+void fh__track_finish_shared(void) {
+  for (int i = 0; i < FH__TRACK_PAGES; i++) {
+    fh__backend_free(fh__track.page[i]);
+    fh__track.page[i] = NULL;
+  }
+  fh__track.limit = fh__track.vacant = 0;
+  fh__track.opened = 0;
+  fh__track.due = UINT64_MAX;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* Tracking: how the collector finds every object that can take part in a cycle, without a list through the objects and
+ * without walking the allocator's pages.
+ *
+ * Each mutator appends a pointer to its newest chunk; the object remembers the entry's index in its slot word. The chunks are
+ * arrays of pointers, so every pass of the collector knows the next objects in advance and can prefetch them.
+ *
+ * An entry holds an object (low bits 00), a tombstone (TOMB), a link of its chunk's list of free entries (bit 0 set), or
+ * nothing yet (0, above `bump`).
+ *
+ * | who writes an entry     | what                    | when                                       | order             |
+ * |-------------------------|-------------------------|--------------------------------------------|-------------------|
+ * | the chunk's mutator     | object, or a free link  | it makes or frees an object                | relaxed           |
+ * | anybody else            | tombstone               | it brought the count of the object to zero | release           |
+ * | the collector           | free links              | the world is stopped                       | (stopped)         |
+ *
+ *   [track.entry]   slot(object) = i  <=>  entry i = object
+ *   [track.recycle] an entry is used again only by its chunk's mutator, after it has read the tombstone: a stranger with the
+ *                   old index can no longer write into it
+ *   [track.still]   the slot of a published live object changes only with the world stopped */
+#ifndef FH_TRACK_TRACK_H
+#define FH_TRACK_TRACK_H
+
+#include "object/header.h"
+#include "sync/mutex.h"
+
+enum {
+  FH__TRACK_PAGE = 1024,      /* chunks in a page of the directory */
+  FH__TRACK_PAGES = 4096,
+  FH__TRACK_TOMB = 2
+};
+
+struct fh__chunk {
+  uint32_t base;       /* index of entry 0 */
+  uint32_t owner;      /* id of the mutator that fills it; written once */
+  uint32_t generation; /* 0: young. One generation so far */
+  uint32_t bump;       /* entries ever used; the owner's */
+  uint32_t free;       /* 1 + first free entry, 0: none; the owner's */
+  uint32_t free_count; /* the owner's */
+  uint32_t live;       /* objects that the collector counted in its last stop */
+  struct fh__chunk *next; /* ring of the owner's chunks */
+  uint64_t entries[FH__CHUNK_ENTRIES];
+};
+
+struct fh__track_page {
+  struct fh__chunk *chunk[FH__TRACK_PAGE];
+};
+
+struct fh__track_local {
+  uint32_t owner;
+  struct fh__chunk *current; /* newborns go here; also the handle of the ring */
+};
+
+struct fh__track_shared {
+  struct fh__mutex lock;
+  uint32_t limit;     /* atomic: chunk numbers below it were used */
+  uint32_t vacant;    /* no chunk number below it is free; under the lock */
+  uint64_t opened;    /* atomic: entries made available to newborns since the last collection */
+  uint64_t due;       /* atomic: how many make a collection due; UINT64_MAX: never */
+  struct fh__track_page *page[FH__TRACK_PAGES];
+};
+
+extern struct fh__track_shared fh__track;
+
+FH__INLINE struct fh__chunk *fh__track_chunk(uint32_t number) {
+  /* Acquire: partner is the directory's release store. A chunk is removed only with the world stopped. */
+  struct fh__track_page *page = FH__LOAD(&fh__track.page[number / FH__TRACK_PAGE], ACQUIRE);
+  return page ? FH__LOAD(&page->chunk[number % FH__TRACK_PAGE], ACQUIRE) : NULL;
+}
+FH__INLINE struct fh__chunk *fh__track_chunk_of(uint32_t slot) { return fh__track_chunk(slot / FH__CHUNK_ENTRIES); }
+FH__INLINE bool fh__entry_is_object(uint64_t entry) { return entry && !(entry & 3); }
+FH__INLINE fh_object *fh__entry_object(uint64_t entry) { return (fh_object *)(uintptr_t)entry; }
+
+bool fh__track_add_slow(struct fh__track_local *track, fh_object *object, bool *due_out);
+void fh__track_remove_remote(fh_object *object);
+/* Stopped: frees the chunks of a mutator in which `live` is zero, but for its current one. */
+void fh__track_trim_stopped(struct fh__track_local *track);
+void fh__track_finish(struct fh__track_local *track);
+void fh__track_finish_shared(void);
+
+/* Gives the object an entry. False: no memory, nothing changed. *due_out: a collection is due. */
+FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object, bool *due_out) {
+  struct fh__chunk *chunk = track->current;
+  uint32_t at;
+  if (FH__UNLIKELY(!chunk)) return fh__track_add_slow(track, object, due_out);
+  if (chunk->free) {
+    at = chunk->free - 1;
+    chunk->free = (uint32_t)(FH__LOAD(&chunk->entries[at], RELAXED) >> 2);
+    chunk->free_count--;
+  } else if (FH__LIKELY(chunk->bump < FH__CHUNK_ENTRIES)) {
+    at = chunk->bump++;
+  } else {
+    return fh__track_add_slow(track, object, due_out);
+  }
+  FH__STORE_(&chunk->entries[at], (uint64_t)(uintptr_t)object, RELAXED);
+  object->fh__slot = chunk->base + at;
+  return true;
+}
+
+/* The owner's own free list: the newest hole is filled first, while it is in the cache. */
+FH__INLINE void fh__track_recycle(struct fh__chunk *chunk, uint32_t at) {
+  FH__STORE_(&chunk->entries[at], (uint64_t)chunk->free << 2 | 1, RELAXED);
+  chunk->free = at + 1;
+  chunk->free_count++;
+}
+
+/* Takes the object's entry away, at the moment that its count became zero; by whoever brought it there. */
+FH__INLINE void fh__track_remove(struct fh__track_local *track, fh_object *object) {
+  uint32_t slot = object->fh__slot;
+  if (!slot) return;
+  struct fh__chunk *chunk = track->current;
+  if (FH__UNLIKELY(!chunk || slot - chunk->base >= FH__CHUNK_ENTRIES)) {
+    chunk = fh__track_chunk_of(slot);
+    if (chunk->owner != track->owner) {
+      fh__track_remove_remote(object);
+      return;
+    }
+  }
+  fh__track_recycle(chunk, slot - chunk->base);
+  FH__STORE_(&object->fh__slot, 0, RELAXED);
+}
+
+#endif

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # who reads this file uses the variables
+# What the scripts of this folder share; each reads it first.
+set -euo pipefail
+
+# A file that is named as an argument is meant from where the script was called; the script itself works at the root.
+called_from=$PWD
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+jobs=$(nproc)
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# Runs a command with its output in a file; shows the end of it if the command fails.
+# logged LOG COMMAND...
+logged() {
+  local log=$1 status=0
+  shift
+  mkdir -p "$(dirname "$log")"
+  "$@" >>"$log" 2>&1 || status=$?
+  if ((status != 0)); then
+    tail -n 60 "$log" >&2
+    say "failed ($status): $*; all of the output is in ${log#"$root"/}" >&2
+  fi
+  return "$status"
+}
+
+# Configures and builds a preset without a word, or with the reason why that failed.
+# build PRESET [CMAKE-OPTION...] [-- TARGET...]
+build() {
+  local preset=$1 options=() log=$root/build/$1.log
+  shift
+  while (($# > 0)) && [[ $1 != -- ]]; do
+    options+=("$1")
+    shift
+  done
+  (($# == 0)) || shift
+  mkdir -p build
+  : >"$log"
+  logged "$log" cmake --preset "$preset" "${options[@]}" || return
+  logged "$log" cmake --build --preset "$preset" -j "$jobs" ${1:+--target "$@"}
+}
