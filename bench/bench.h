@@ -20,7 +20,8 @@ struct result {
   unsigned rounds; /* how many are wanted; a costly figure lowers it */
   unsigned filled;
   double value[ROUNDS_MAX];
-  char beside[96]; /* what is printed behind the figure, without a meaning for programs */
+  char beside[96];   /* what is printed behind the figure, without a meaning for programs */
+  uint64_t immortal; /* objects that the figure made immortal: they may still be there when the runtime ends */
 };
 
 enum reach { REPORTED, AT_MOST, AT_LEAST, EXACTLY };

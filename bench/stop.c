@@ -11,10 +11,12 @@ struct stopping {
   atomic_bool over;
   atomic_uint inside; /* threads in their blocking regions */
   pthread_mutex_t lock;
-  pthread_cond_t ended;
+  pthread_cond_t ended; /* goes with `over` */
+  pthread_cond_t ran;   /* goes with `unseen` */
+  unsigned unseen;      /* threads that were asked for a sign of life and have not given it; guarded by the lock */
   struct {
-    _Alignas(128) atomic_uint_fast64_t polls; /* each thread writes its own; the stopping thread looks */
-  } progress[RUNNING];
+    _Alignas(128) atomic_bool asked; /* set by the stopping thread, cleared by the one that runs */
+  } runner[RUNNING];
 };
 
 /* ---- those that are stopped ---- */
@@ -30,6 +32,13 @@ static void block_until_over(unsigned index, void *context, uint64_t n) {
   pthread_mutex_unlock(&stopping->lock);
 }
 
+static void show_life(struct stopping *stopping, unsigned index) {
+  atomic_store_explicit(&stopping->runner[index].asked, false, memory_order_relaxed);
+  pthread_mutex_lock(&stopping->lock);
+  if (--stopping->unseen == 0) pthread_cond_signal(&stopping->ran);
+  pthread_mutex_unlock(&stopping->lock);
+}
+
 static void compute_until_over(unsigned index, void *context, uint64_t n) {
   struct stopping *stopping = context;
   uint64_t number = index + 1;
@@ -40,7 +49,7 @@ static void compute_until_over(unsigned index, void *context, uint64_t n) {
       __asm__ volatile("" : "+r"(number));
     }
     fh_safepoint();
-    atomic_fetch_add_explicit(&stopping->progress[index].polls, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&stopping->runner[index].asked, memory_order_relaxed)) show_life(stopping, index);
   }
 }
 
@@ -68,13 +77,16 @@ static double stop_once_us(void) {
 }
 
 /* The next stop waits until everybody has run since the last one: it should meet threads that compute, not such that
- * are about to wake. */
+ * are about to wake. The wait gives its processor away, because there may be no third one. */
 static void wait_until_all_ran(struct stopping *stopping, unsigned running) {
-  for (unsigned i = 0; i < running; i++) {
-    unsigned turns = 0;
-    const uint64_t seen = atomic_load_explicit(&stopping->progress[i].polls, memory_order_relaxed);
-    while (atomic_load_explicit(&stopping->progress[i].polls, memory_order_relaxed) == seen) wait_turn(&turns);
-  }
+  if (running == 0) return;
+  FH_BLOCKING();
+  pthread_mutex_lock(&stopping->lock);
+  stopping->unseen = running;
+  for (unsigned i = 0; i < running; i++)
+    atomic_store_explicit(&stopping->runner[i].asked, true, memory_order_relaxed);
+  while (stopping->unseen > 0) pthread_cond_wait(&stopping->ran, &stopping->lock);
+  pthread_mutex_unlock(&stopping->lock);
 }
 
 static void stop_often(struct result *result, struct stopping *stopping, unsigned running) {
@@ -98,12 +110,14 @@ static void measure_stops(struct result *result, unsigned blocked, unsigned runn
   unsigned turns = 0;
   pthread_mutex_init(&stopping.lock, NULL);
   pthread_cond_init(&stopping.ended, NULL);
+  pthread_cond_init(&stopping.ran, NULL);
   crew_start(&crew, blocked + running, blocked ? block_until_over : compute_until_over, &stopping, 0);
   crew_go(&crew);
   while (atomic_load_explicit(&stopping.inside, memory_order_relaxed) < blocked) wait_turn(&turns);
   stop_often(result, &stopping, running);
   end_it(&stopping);
   crew_finish(&crew);
+  pthread_cond_destroy(&stopping.ran);
   pthread_cond_destroy(&stopping.ended);
   pthread_mutex_destroy(&stopping.lock);
 }

@@ -141,19 +141,44 @@ static struct relation *relation_new(const struct draft *draft, const struct dra
   return FH_MOVE(relation);
 }
 
-/* A version and its relations hold each other: if there is no memory in the middle of it, what exists by then is garbage
- * that the collector will find. */
-struct version *version_new(const struct draft *draft) {
-  FH_AUTO struct version *version = fh_new_items(types[TYPE_VERSION], draft->relation_count);
-  if (!version) return NULL;
-  if (draft->version.length && !give_text(version, &version->text, draft->version)) return NULL;
+static bool fill_version(struct version *version, const struct draft *draft) {
+  if (draft->version.length && !give_text(version, &version->text, draft->version)) return false;
   for (size_t i = 0; i < draft->relation_count; i++) {
     struct relation *relation = relation_new(draft, &draft->relations[i]);
-    if (!relation) return NULL;
+    if (!relation) return false;
     fh_set(relation, source, version);
     fh_give(version, relations[i].relation, relation);
   }
-  return FH_MOVE(version);
+  return true;
+}
+
+struct version *version_new(const struct draft *draft) {
+  FH_AUTO struct version *version = fh_new_items(types[TYPE_VERSION], draft->relation_count);
+  if (!version) return NULL;
+  if (fill_version(version, draft)) return FH_MOVE(version);
+  version_break(version);
+  return NULL;
+}
+
+void version_break(struct version *version) {
+  fh_clear(version, package);
+  for (size_t i = 0; i < version->relation_count; i++) {
+    struct relation *relation = version->relations[i].relation;
+    if (!relation) continue;
+    fh_clear(relation, source);
+    for (size_t j = 0; j < relation->alternative_count; j++) fh_clear(relation, alternatives[j].target);
+  }
+}
+
+void shard_break(struct shard *shard) {
+  for (uint32_t i = 0; i < shard->room; i++) {
+    struct package *package = shard->table[i];
+    for (uint32_t j = 0; package && j < package->versions.count; j++) version_break(package_version(package, j));
+  }
+}
+
+void graph_break(struct graph *graph) {
+  for (int i = 0; i < SHARDS; i++) shard_break(graph->shards[i]);
 }
 
 struct graph *graph_new(void) { return fh_new(types[TYPE_GRAPH]); }

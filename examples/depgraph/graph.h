@@ -109,6 +109,12 @@ struct graph *graph_new(void);
 struct shard *shard_new(uint32_t index);
 struct answer *answer_new(struct package *const *packages, size_t count);
 
+/* Take objects out of their cycles, so that counts alone free them: where there is no memory, the collector may find none
+ * either. The caller is the only one that knows the objects; the version is kept alive by somebody. */
+void version_break(struct version *version);
+void shard_break(struct shard *shard);
+void graph_break(struct graph *graph);
+
 uint64_t name_hash(struct span name);
 static inline uint32_t hash_shard(uint64_t hash) { return (uint32_t)(hash >> 58); }
 /* The package of that name, borrowed from the shard; a new one if there is none. NULL: no memory. */

@@ -27,7 +27,7 @@ struct mention {
   uint16_t alternative; /* of the relation; DEFINES: the object is a version */
 };
 enum { DEFINES = 0xffff };
-_Static_assert(ALTERNATIVES_MAX < DEFINES, "an alternative's number is never DEFINES");
+_Static_assert((int)ALTERNATIVES_MAX < (int)DEFINES, "an alternative's number is never DEFINES");
 
 struct mentions {
   struct mention *at;
@@ -101,18 +101,23 @@ static bool add_relation_mentions(struct part *part, const struct draft *draft, 
   return true;
 }
 
-/* Makes a version of the draft. From the first mention on, the part's list owns it. */
-static bool take_stanza(struct part *part, const struct draft *draft) {
+/* Makes a version of the draft and gives it to the part's list. */
+static struct version *add_version(struct part *part, const struct draft *draft) {
   FH_AUTO struct version *version = version_new(draft);
-  if (!version) return false;
+  if (!version) return NULL;
   fh_publish(version);
-  struct version *made = version;
-  if (!add_mention(part, draft->package, version, DEFINES)) return false;
-  (void)FH_MOVE(version);
+  if (add_mention(part, draft->package, version, DEFINES)) return FH_MOVE(version);
+  version_break(version);
+  return NULL;
+}
+
+static bool take_stanza(struct part *part, const struct draft *draft) {
+  struct version *version = add_version(part, draft);
+  if (!version) return false;
   part->texts += draft->version.length > 0;
   part->relations += draft->relation_count;
   for (size_t i = 0; i < draft->relation_count; i++)
-    if (!add_relation_mentions(part, draft, made, i)) return false;
+    if (!add_relation_mentions(part, draft, version, i)) return false;
   return true;
 }
 
@@ -265,27 +270,39 @@ static void count_graph(struct graph *graph, const struct load *load) {
   graph->texts += graph->packages;
 }
 
+/* Whoever could not make a shard has said so in no_memory. */
 static struct graph *join_shards(struct load *load) {
-  FH_AUTO struct graph *graph = load->no_memory ? NULL : graph_new();
+  struct graph *graph = load->no_memory ? NULL : graph_new();
   if (!graph) return NULL;
   count_graph(graph, load);
-  for (int i = 0; i < SHARDS; i++) {
-    if (!load->shards[i].shard) return NULL;
-    fh_give(graph, shards[i], FH_MOVE(load->shards[i].shard));
-  }
-  return FH_MOVE(graph);
+  for (int i = 0; i < SHARDS; i++) fh_give(graph, shards[i], FH_MOVE(load->shards[i].shard));
+  return graph;
 }
 
-/* What no graph has taken: versions that were not linked, shards. */
-static void finish(struct load *load) {
+/* What no graph has taken, because there was no memory for it. */
+static void break_up(struct load *load) {
+  for (int i = 0; i < SHARDS; i++)
+    if (load->shards[i].shard) shard_break(load->shards[i].shard);
   for (int i = 0; i < SHARDS; i++) fh_drop(&load->shards[i].shard);
+}
+
+/* A version that waits for its package was never linked. */
+static void drop_waiting(struct mentions *mentions) {
+  for (size_t i = 0; i < mentions->count; i++) {
+    struct mention *mention = &mentions->at[i];
+    if (mention->alternative != DEFINES || !mention->object) continue;
+    version_break(mention->object);
+    fh_drop(&mention->object);
+  }
+}
+
+static void finish(struct load *load) {
+  break_up(load);
   for (size_t i = 0; i < load->part_count; i++) {
     struct part *part = &load->parts[i];
     for (int j = 0; j < SHARDS; j++) {
-      struct mentions *mentions = &part->of_shard[j];
-      for (size_t k = 0; k < mentions->count; k++)
-        if (mentions->at[k].alternative == DEFINES) fh_drop(&mentions->at[k].object);
-      free(mentions->at);
+      drop_waiting(&part->of_shard[j]);
+      free(part->of_shard[j].at);
     }
     problems_finish(&part->problems);
   }

@@ -31,13 +31,22 @@ static struct package *walk(struct search *search, struct package *package) {
 
 /* ---- asking ---- */
 
+/* True if one of the relation's alternatives is the package, and knows that this is its number `i` mention. */
+static bool is_mention(const struct relation *relation, const struct package *package, uint32_t i) {
+  for (size_t j = 0; j < relation->alternative_count; j++)
+    if (relation->alternatives[j].target == package && relation->alternatives[j].back == i) return true;
+  return false;
+}
+
 /* Relations that mention the package: a stretch of the list that begins anywhere. */
 static void find_reverse(struct search *search, const struct package *package) {
   uint32_t count = package->mentions.count, n = count < ANSWER_MAX ? count : ANSWER_MAX;
   uint64_t first = count ? random_below(&search->random, count) : 0;
   search->found_count = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    const struct relation *relation = package_mention(package, (uint32_t)((first + i) % count));
+  while (search->found_count < n) {
+    uint32_t i = (uint32_t)((first + search->found_count) % count);
+    const struct relation *relation = package_mention(package, i);
+    search->wrong += !is_mention(relation, package, i) || !relation->source->package;
     search->found[search->found_count++] = relation->source->package;
   }
 }
@@ -62,35 +71,34 @@ static enum answered find_answer(struct search *search, struct graph *graph, enu
 
 /* ---- checking ---- */
 
-static bool mentions(const struct version *version, const struct package *package) {
-  for (size_t i = 0; i < version->relation_count; i++) {
-    const struct relation *relation = version->relations[i].relation;
-    for (size_t j = 0; j < relation->alternative_count; j++)
-      if (relation->alternatives[j].target == package) return true;
-  }
-  return false;
+/* Asked again, the question has the same answer. */
+static bool is_repeated(struct search *search, const struct answer *answer, struct package *about) {
+  query_dependencies(search, about);
+  bool same = search->found_count == answer->count;
+  for (size_t i = 0; same && i < answer->count; i++) same = answer->items[i].package == search->found[i];
+  return same;
 }
 
-static bool any_version_mentions(const struct package *from, const struct package *package) {
-  for (uint32_t i = 0; i < from->versions.count; i++)
-    if (mentions(package_version(from, i), package)) return true;
-  return false;
+static bool is_path(struct search *search, const struct answer *answer) {
+  bool right = answer->count > 1;
+  for (size_t i = 1; i < answer->count; i++) {
+    right &= query_has_edge(search, answer->items[i - 1].package, answer->items[i].package);
+    fh_safepoint();
+  }
+  return right;
 }
 
 static bool is_right(struct search *search, const struct answer *answer, enum query query, struct package *about) {
-  bool right = true;
-  for (size_t i = 0; i < answer->count; i++) {
-    struct package *package = answer->items[i].package;
-    if (query == QUERY_DEPENDENCIES)
-      right &= query_has_edge(search, about, package);
-    else if (query == QUERY_REVERSE)
-      right &= any_version_mentions(package, about);
-    else if (i > 0)
-      right &= query_has_edge(search, answer->items[i - 1].package, package);
-    fh_safepoint();
+  switch (query) {
+  case QUERY_DEPENDENCIES:
+    return is_repeated(search, answer, about);
+  case QUERY_REVERSE:
+    return true; /* each mention was checked when it was found */
+  case QUERY_PATH:
+    return is_path(search, answer);
+  default:
+    return is_path(search, answer) && answer->items[0].package == answer->items[answer->count - 1].package;
   }
-  if (query == QUERY_CYCLE) right &= answer->count > 1 && answer->items[0].package == answer->items[answer->count - 1].package;
-  return right;
 }
 
 /* Keeps the longest of the shortest paths. Several readers may have one at once: whoever loses looks again. */

@@ -8,6 +8,7 @@
 #include "base/trap.h"
 #include "collect/garbage.h"
 #include "ref/destroy.h"
+#include "ref/merge.h"
 #include "ref/relief.h"
 #include "sync/stop.h"
 
@@ -102,6 +103,12 @@ static void finish_work(struct fh__mutator *me) {
   }
 }
 
+/* Merging while it leaves may destroy objects, and that earns credit again. */
+static void merge_and_settle(struct fh__mutator *me) {
+  fh__merge_own(me);
+  fh__account_settle(&me->account);
+}
+
 void fh__unbind(struct fh__mutator *me) {
   finish_work(me);
   fh__relief_limbo(me, true); /* sealed: others free it when it is ripe */
@@ -109,7 +116,8 @@ void fh__unbind(struct fh__mutator *me) {
   fh__quarantine_flush(me);
   fh__account_settle(&me->account);
   me->heap = NULL;
-  fh__go_offline(me);
+  fh__mutator_go_offline(me, merge_and_settle);
+  fh__relief_leaving(&me->sync);
   struct fh__thread *thread = &fh__thread;
   thread->mutator = NULL;
   thread->top = 0;

@@ -7,7 +7,7 @@
 #include "sync/stop.h"
 
 enum { POISON = 0xdb };
-#define NOBODY_STAMP (FH__NOBODY << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK)
+#define NOBODY_STAMP ((uint32_t)FH__NOBODY << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK)
 
 struct fh__mutator fh__nobody = {
     .sync = {.attention = FH__ATTEND_NEVER, .state = FH__DETACHED, .id = FH__NOBODY, .name = "(not attached)"}};

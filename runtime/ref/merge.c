@@ -84,7 +84,7 @@ void fh__merge_all_stopped(struct fh__mutator *me) {
 void fh__merge_after_resume(struct fh__mutator *me) {
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync))
-    if (sync->taken && !fh__queue_is_empty(&sync->queue)) fh__merge_claim(me, fh__mutator_of(sync), NULL);
+    if (sync != &me->sync && !fh__queue_is_empty(&sync->queue)) fh__merge_claim(me, fh__mutator_of(sync), NULL);
 }
 
 /* ---- handing over ---- */

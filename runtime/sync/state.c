@@ -52,6 +52,7 @@ static void wait_and_attach(struct fh__sync_local *sync, struct wait *wait) {
 static void come_in(struct fh__sync_local *sync, struct wait *wait) {
   wait_and_attach(sync, wait);
   if (wait->starving && FH__SUB(&fh__stop.starving, 1, RELEASE) == 1) fh__futex_wake(&fh__stop.starving, INT_MAX);
+  wait->starving = false;
   fh__grace_quiesce(sync); /* after the move: [grace.unreachable] */
   if (!fh__queue_is_empty(&sync->queue)) fh__attend(sync, FH__ATTEND_MERGE); /* pushes that saw us away */
 }

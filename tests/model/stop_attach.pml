@@ -17,7 +17,7 @@
  *   claim, push               fh__merge_claim(), fh__merge_hand_over()                             ref/merge.c
  *   merge_at_rest             push_without_memory(), fh__state_claim_resting()
  *   register, adopt           fh__registry_add() under the stop lock, fh__registry_adopt()         sync/registry.c
- *   queue                     whether a mutator's queue holds anything; draining takes all that is there
+ *   queue                     how many entries a mutator's queue holds; the owner takes them all in one step
  *
  * What it leaves out. Memory is sequentially consistent, as Spin's is. A wait is a condition on the word that the code
  * sleeps on, so wake-ups cannot be lost here; the futexes' values see to that in the code. `arrivals` counts from the
@@ -29,6 +29,7 @@
  *   [stop.still]      in a stopped world every mutator but the requester's is STOPPED, and nobody works or merges
  *   [state.right]     who works or leaves a state holds it
  *   [state.bound]     no mutator has two threads
+ *   [claim.progress]  a claim drains something, unless there is nothing or the owner wants to come in
  *   [queue.drained]   when all has come to rest, no queue holds anything
  *   [end]             every stop comes about and ends, and everybody comes to his end: no thread waits for ever
  *
@@ -43,6 +44,7 @@
  *   FAULT_ADOPT_BOUND           [state.bound]                a newcomer adopts any mutator that is DETACHED
  *   FAULT_NO_LOOK_AFTER_RESUME  [queue.drained]              resume does not look at the queues of the sleepers
  *   FAULT_NO_LOOK_AFTER_UNCLAIM [queue.drained]              unclaim does not look at the queue
+ *   FAULT_CLAIM_ENDS_FOR_STOP   [claim.progress]             a claim ends for a stop before it has drained anything
  *   FAULT_REST_IN_RESUME        [stop.still] [state.right]   -DRESTS=1  claims a STOPPED mutator while it is being resumed
  *   FAULT_NO_LOOK_AFTER_REST    [queue.drained]              -DRESTS=1  such a claim ends without a look at the queue
  *
@@ -60,7 +62,7 @@ mtype state[MUTATORS] = DETACHED;
 bool wanted[MUTATORS] = false;
 bool stop_raised[MUTATORS] = false;
 bool merge_raised[MUTATORS] = false;
-bool queue[MUTATORS] = false;
+byte queue[MUTATORS] = 0; /* entries */
 bool taken[MUTATORS] = false; /* by the present stop, from DETACHED */
 byte bound[MUTATORS] = 0;     /* threads that think it theirs */
 byte registered = 2;
@@ -89,20 +91,28 @@ inline arrive(m) {
 
 /* ---- claims ---- */
 
-/* Drains, or ends early because the owner or a stop is waiting; then lets go and looks again. */
+/* Drains one entry or more, none if the owner wants to come in meanwhile; then lets go and looks again. To end early for a
+ * stop as well, without an entry drained, would claim again at once: the claimer would go round until the requester hits
+ * upon the moment between two claims. */
 inline claim(m) {
   do
-  :: queue[m] ->
+  :: queue[m] > 0 ->
      if
      :: atomic { state[m] == DETACHED && !wanted[m] -> state[m] = CLAIMED }
      :: else -> break
      fi;
-     if
-     :: atomic { true -> work(); queue[m] = false }
-     :: wanted[m] || stop_raised[m]
-     fi;
+     claimed_for = queue[m];
+     do
+     :: atomic { queue[m] > 0 -> work(); queue[m]-- }
+     :: queue[m] == 0 || queue[m] < claimed_for || wanted[m] -> break
+#ifdef FAULT_CLAIM_ENDS_FOR_STOP
+     :: stop_raised[m] -> break
+#endif
+     od;
      atomic {
-       assert(state[m] == CLAIMED); /* [state.right] */
+       assert(state[m] == CLAIMED);                                        /* [state.right] */
+       assert(queue[m] == 0 || queue[m] < claimed_for || wanted[m]);       /* [claim.progress] */
+       claimed_for = 0;
        state[m] = DETACHED
      };
 #ifndef FAULT_UNCLAIM_BLIND
@@ -119,7 +129,7 @@ inline claim(m) {
 inline push(m) {
   atomic {
     work();
-    queue[m] = true
+    queue[m]++
   };
   if
   :: state[m] == ATTACHED -> merge_raised[m] = true
@@ -170,13 +180,12 @@ inline detach(m) {
     state[m] = DETACHED
   };
   do
-  :: queue[m] ->
+  :: queue[m] > 0 ->
      if
      :: atomic { state[m] == DETACHED -> state[m] = ATTACHED };
         atomic {
           work();
-          queue[m] = false;
-          merge_raised[m] = false
+          queue[m] = 0
         };
         state[m] = DETACHED
      :: else -> break /* claimed or stopped: whoever holds it looks again */
@@ -193,7 +202,7 @@ inline attach(m) {
   do
   :: atomic { state[m] == DETACHED -> state[m] = ATTACHED; wanted[m] = false };
      if
-     :: queue[m] -> merge_raised[m] = true
+     :: queue[m] > 0 -> merge_raised[m] = true
      :: else
      fi;
      if
@@ -358,7 +367,7 @@ inline live(m) {
      atomic {
        work();
        assert(state[m] == ATTACHED); /* [state.right] */
-       queue[m] = false
+       queue[m] = 0
      }
   :: stops > 0 -> stops--; stop_the_world(m)
   :: pushes > 0 -> pushes--; pick_other(m); push(other); other = 0
@@ -372,14 +381,14 @@ inline live(m) {
 }
 
 proctype thread(byte me; byte stops; byte pushes; byte sleeps; byte rests) {
-  byte i, other, missing, seen_epoch;
+  byte i, other, missing, seen_epoch, claimed_for;
   mtype at_rest;
   attach(me);
   live(me)
 }
 
 proctype newborn(byte stops; byte pushes; byte sleeps; byte rests) {
-  byte i, other, missing, seen_epoch;
+  byte i, other, missing, seen_epoch, claimed_for;
   byte me;
   mtype at_rest;
   if
@@ -414,7 +423,7 @@ init {
   };
   atomic {
     finished == 3 ->
-    assert(!queue[0] && !queue[1] && !queue[2]);                                         /* [queue.drained] */
+    assert(queue[0] == 0 && queue[1] == 0 && queue[2] == 0);                          /* [queue.drained] */
     assert(state[0] == DETACHED && state[1] == DETACHED && state[2] == DETACHED)         /* [state.right] */
   }
 }
