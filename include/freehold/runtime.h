@@ -64,7 +64,8 @@ FH_API FH_MUST_USE fh_status fh__init(const fh_options *options, size_t size, ui
  * Threads: any thread. Concurrent calls are ordered.
  * Runs:    takes the runtime's lock; no application code.
  * Errors:  FH_EEXIST: it runs already and counted this caller. FH_EVERSION: the library's ABI differs from the header's.
- *          FH_EINVAL: an option is out of range. FH_ENOMEM. In all but FH_OK and FH_EEXIST nothing changed.
+ *          FH_EINVAL: an option is out of range. FH_ESHUTDOWN: a shutdown is under way. In all but FH_OK and FH_EEXIST
+ *          nothing changed.
  * Source:  docs/architecture.md, "Life". */
 static inline FH_MUST_USE fh_status fh_init(const fh_options *options) {
   return fh__init(options, sizeof(fh_options), FH_ABI);
@@ -74,7 +75,8 @@ static inline FH_MUST_USE fh_status fh_init(const fh_options *options) {
  *
  * Shape:   `wait_ms`: how long to wait for mutators to detach; 0 does not wait. `leaked_out` may be NULL; it receives the
  *          number of objects that were still alive at the end, those of untracked types included.
- * Owns:    the references in registered roots are released. Leaked objects are freed without dealloc.
+ * Owns:    the references in registered roots are released. Leaked objects stay allocated, and
+ *          their pointers must not be used any more.
  * Threads: a detached caller. Threads in blocking regions count as attached.
  * Runs:    may block; finalizers, dealloc, collections. Until the call returns, fh_attach says FH_ESHUTDOWN.
  * Errors:  FH_EBUSY: mutators are still attached (or the caller is); the runtime stays usable, nothing changed.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads come and go: fh_attach, fh_detach, blocking regions, and the nesting of the two. Even levels of fh__thread are
  * attached, odd ones blocking; attach inside a blocking region opens a new level, and its detach returns to the region. */
+#include <freehold/lock.h>
+
 #include <string.h>
 
 #include "api/attach.h"
@@ -21,6 +23,14 @@ static void open_level(struct fh__thread *thread, const char *call) {
   thread->level[++thread->top] = 1;
 }
 
+/* The critical sections of the code around a blocking region stay given up while code inside of it attaches. */
+static void hide_sections(struct fh__thread *thread) {
+  thread->hidden[thread->top] = thread->mutator->critical;
+  thread->mutator->critical = NULL;
+}
+
+static void show_sections(struct fh__thread *thread) { thread->mutator->critical = thread->hidden[thread->top]; }
+
 /* ---- binding a mutator ---- */
 
 static struct fh__sync_local *make_mutator(void) {
@@ -33,8 +43,7 @@ static struct fh__sync_local *make_mutator(void) {
     fh__mutator_destroy(mutator);
     return NULL;
   }
-  mutator->stamp = fh__stamp_of(mutator->sync.id);
-  mutator->track.owner = mutator->sync.id;
+  fh__mutator_born(mutator);
   return &mutator->sync;
 }
 
@@ -51,10 +60,15 @@ static void detach_at_exit(void *argument) {
   (void)argument;
   struct fh__thread *thread = &fh__thread;
   thread->exit_registered = false;
-  if (!thread->mutator) return;
-  if (is_blocking(thread)) fh__go_online(thread->mutator);
-  thread->mutator->no_safepoint = 0;
-  fh__unbind(thread->mutator);
+  struct fh__mutator *me = thread->mutator;
+  if (!me) return;
+  if (is_blocking(thread)) fh__go_online(me);
+  thread->top = 0;
+  thread->level[0] = 1;
+  me->no_safepoint = me->in_dealloc = 0;
+  me->critical = NULL; /* it lived on the stack that is gone */
+  while (me->held_count) fh_unlock(me->held[0]);
+  fh__unbind(me);
 }
 
 /* A mutator can do without memory for a while only if it has a reserve for its queues. */
@@ -136,6 +150,7 @@ fh_status fh_attach(const char *name) {
   }
   open_level(thread, "fh_attach");
   fh__go_online(thread->mutator);
+  hide_sections(thread);
   fh_safepoint();
   return FH_OK;
 }
@@ -146,20 +161,28 @@ static void check_may_leave(const struct fh__mutator *me, const char *call) {
   if (me->no_safepoint) fh__misuse(call, NULL, "called where no safepoint may be");
 }
 
+/* Back into the blocking region that the attach came from. */
+static void leave_nested(struct fh__thread *thread, struct fh__mutator *me) {
+  fh_safepoint(); /* runs application code, which may attach and detach: before the level changes */
+  show_sections(thread);
+  thread->top--;
+  fh__go_offline(me);
+}
+
 void fh_detach(void) {
   struct fh__thread *thread = &fh__thread;
   struct fh__mutator *me = fh__self_or_trap("fh_detach", NULL);
-  if (--thread->level[thread->top]) return;
+  if (thread->level[thread->top] > 1) {
+    thread->level[thread->top]--;
+    return;
+  }
   check_may_leave(me, "fh_detach");
   if (FH__CHECKED && me->held_count) fh__misuse("fh_detach", me->held[0], "detached while holding an object's lock");
-  if (FH__CHECKED && me->critical && !thread->top) fh__misuse("fh_detach", NULL, "detached inside a critical section");
-  if (thread->top) {
-    thread->top--;
-    fh_safepoint();
-    fh__go_offline(me);
-  } else {
+  if (FH__CHECKED && me->critical) fh__misuse("fh_detach", NULL, "detached inside a critical section");
+  if (thread->top)
+    leave_nested(thread, me);
+  else
     fh__unbind(me);
-  }
 }
 
 bool fh_is_attached(void) { return fh__self() != &fh__nobody; }
@@ -175,9 +198,9 @@ void fh_blocking_begin(void) {
     return;
   }
   check_may_leave(me, "fh_blocking_begin");
+  fh_safepoint(); /* runs application code, which may block: before the level changes */
   open_level(thread, "fh_blocking_begin");
   if (FH__UNLIKELY(me->no_safepoint)) return; /* release builds: stays online, others wait for it */
-  fh_safepoint();
   fh__critical_suspend(me);
   fh__go_offline(me);
 }

@@ -18,8 +18,8 @@ void *fh_alloc(size_t n) {
   void *block = fh__backend_alloc(gross(n));
   if (!block) return NULL;
   size_t bytes = fh__backend_usable(block);
-  if (FH__LIKELY(fh__account_take(&me->account, &me->account.buffers, bytes))) return block;
-  fh__account_return(&me->account, &me->account.buffers, bytes);
+  if (FH__LIKELY(fh__account_take_part(&me->account, &me->account.buffers, bytes))) return block;
+  fh__account_return_part(&me->account, &me->account.buffers, bytes);
   fh__backend_free(block);
   return NULL;
 }
@@ -36,15 +36,15 @@ void *fh_realloc(void *block, size_t n) {
   if (n >> BYTES_LIMIT_SHIFT) return NULL;
   size_t before = fh__backend_usable(block);
   /* The account is asked for the most that can be needed at once, before the old block may be gone. */
-  if (!fh__account_take(&me->account, &me->account.buffers, gross(n))) {
-    fh__account_return(&me->account, &me->account.buffers, gross(n));
+  if (!fh__account_take_part(&me->account, &me->account.buffers, gross(n))) {
+    fh__account_return_part(&me->account, &me->account.buffers, gross(n));
     return NULL;
   }
   void *moved = fh__backend_realloc(block, gross(n));
-  fh__account_return(&me->account, &me->account.buffers, gross(n));
+  fh__account_return_part(&me->account, &me->account.buffers, gross(n));
   if (!moved) return NULL;
-  (void)fh__account_take(&me->account, &me->account.buffers, fh__backend_usable(moved));
-  fh__account_return(&me->account, &me->account.buffers, before);
+  (void)fh__account_take_part(&me->account, &me->account.buffers, fh__backend_usable(moved));
+  fh__account_return_part(&me->account, &me->account.buffers, before);
   return moved;
 }
 
@@ -53,7 +53,7 @@ void fh_free(void *block) {
   size_t bytes = fh__backend_usable(block);
   struct fh__mutator *me = fh__self();
   if (FH__LIKELY(me != &fh__nobody)) {
-    fh__account_return(&me->account, &me->account.buffers, bytes);
+    fh__account_return_part(&me->account, &me->account.buffers, bytes);
     fh__backend_free(block);
     return;
   }
@@ -69,7 +69,7 @@ void fh_retire(void *block) {
   if (!block) return;
   struct fh__mutator *me = fh__self_or_trap("fh_retire", NULL);
   size_t bytes = fh__backend_usable(block);
-  fh__account_return(&me->account, &me->account.buffers, bytes);
+  fh__account_return_part(&me->account, &me->account.buffers, bytes);
   fh__limbo_add_buffer(&me->limbo, block, bytes);
   if (me->limbo.open.bytes >= fh__shared.options.limbo_batch && !me->limbo.sealed.stamp) fh__attend(&me->sync, FH__ATTEND_LIMBO);
 }

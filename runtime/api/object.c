@@ -12,34 +12,44 @@ static void check_type(const char *call, const fh_type *type, bool items) {
   if (items && !type->item_size) fh__misuse(call, NULL, "the type has no items");
 }
 
-/* The header of a newborn: one reference, the caller's; private, marked, tracked if it can be part of a cycle. */
-FH__INLINE void *finish_new(struct fh__mutator *me, fh_type *type, fh_object *object, size_t bytes) {
-  object->fh__type = type->index;
-  object->fh__flags = type->birth_flags;
-  object->fh__bias = me->stamp | 1;
+static FH__COLD bool track_slow(struct fh__mutator *me, fh_object *object) {
   bool due = false;
-  if (type->tracked && FH__UNLIKELY(!fh__track_add(&me->track, object, &due))) {
-    fh__backend_free(object);
-    fh__account_return(&me->account, &me->account.objects, bytes);
-    return NULL;
-  }
-  if (FH__UNLIKELY(due)) fh__attend(&me->sync, FH__ATTEND_COLLECT);
+  if (!fh__track_add_slow(&me->track, object, &due)) return false;
+  if (due) fh__attend(&me->sync, FH__ATTEND_COLLECT);
+  return true;
+}
+
+/* A newborn: one reference, the caller's; private, marked, tracked if it can be part of a cycle. False: no memory. */
+FH__INLINE bool finish_new(struct fh__mutator *me, fh_type *type, fh_object *object) {
+  fh__header_write(object, type->birth, me->stamp);
+  if (FH__LIKELY(type->tracked) && FH__UNLIKELY(!fh__track_add(&me->track, object)) && !track_slow(me, object)) return false;
   fh__census_add(&me->census, type, 1);
-  FH__BUMP(&me->counters.made, 1);
+  return true;
+}
+
+static FH__COLD void *undo_new(struct fh__mutator *me, const fh_type *type, fh_object *object) {
+  fh__backend_free(object);
+  fh__account_return(&me->account, type->usable);
+  return NULL;
+}
+
+static void *new_large(struct fh__mutator *me, fh_type *type) {
+  if (!fh__account_take(&me->account, type->usable)) return undo_new(me, type, NULL);
+  fh_object *object = fh__backend_alloc_zeroed(type->alloc_size);
+  if (!object || !finish_new(me, type, object)) return undo_new(me, type, object);
   return object;
 }
 
+/* The common way: a fixed size that is zeroed in line. */
 void *fh_new(fh_type *type) {
   struct fh__mutator *me = fh__self_or_trap("fh_new", NULL);
   if (FH__CHECKED) check_type("fh_new", type, false);
-  if (FH__UNLIKELY(type->item_size)) return fh_new_items(type, 0);
-  if (FH__UNLIKELY(!fh__account_take(&me->account, &me->account.objects, type->usable))) return NULL;
-  fh_object *object = fh__backend_alloc_zeroed(type->alloc_size);
-  if (FH__UNLIKELY(!object)) {
-    fh__account_return(&me->account, &me->account.objects, type->usable);
-    return NULL;
-  }
-  return finish_new(me, type, object, type->usable);
+  size_t size = type->small_size;
+  if (FH__UNLIKELY(!size)) return type->item_size ? fh_new_items(type, 0) : new_large(me, type);
+  if (FH__UNLIKELY(!fh__account_take(&me->account, type->usable))) return undo_new(me, type, NULL);
+  fh_object *object = fh__backend_alloc_small(size, sizeof *object);
+  if (FH__UNLIKELY(!object) || FH__UNLIKELY(!finish_new(me, type, object))) return undo_new(me, type, object);
+  return object;
 }
 
 void *fh_new_items(fh_type *type, size_t count) {
@@ -52,13 +62,14 @@ void *fh_new_items(fh_type *type, size_t count) {
   fh_object *object = fh__backend_alloc_zeroed(size & ~(size_t)15);
   if (!object) return NULL;
   size_t bytes = fh__backend_usable(object);
-  if (!fh__account_take(&me->account, &me->account.objects, bytes)) {
-    fh__account_return(&me->account, &me->account.objects, bytes);
+  bool granted = fh__account_take_part(&me->account, &me->account.items, bytes);
+  if (!granted || !finish_new(me, type, object)) {
+    fh__account_return_part(&me->account, &me->account.items, bytes);
     fh__backend_free(object);
     return NULL;
   }
   if (type->count_at) *(size_t *)(void *)((char *)object + type->count_at) = count;
-  return finish_new(me, type, object, bytes);
+  return object;
 }
 
 /* ---- types ---- */
@@ -103,6 +114,8 @@ static bool is_unused(const fh_type *type) {
 fh_status fh_type_unregister(fh_type *type) {
   struct fh__mutator *me = fh__self_or_trap("fh_type_unregister", NULL);
   if (FH__CHECKED) check_type("fh_type_unregister", type, false);
+  if (FH__CHECKED && me->in_dealloc) fh__misuse("fh_type_unregister", NULL, "a safepoint inside dealloc");
+  if (me->no_safepoint) return FH_EBUSY;
   fh__safepoint_housekeep(me);
   fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);

@@ -130,6 +130,7 @@ static void free_everything(void) {
   fh__collector = (struct fh__collector){0};
   fh__durations = (struct fh__durations){.lock = FH__MUTEX(FH__RANK_STATISTICS)};
   fh__stop.count = 0;
+  fh__grace = (struct fh__grace){0};
   fh__shared.gc_enabled = false;
   fh__backend_tidy();
 }

@@ -88,7 +88,7 @@ void fh__safepoint_housekeep(struct fh__mutator *me) {
 }
 
 static uint64_t progress_of(const struct fh__mutator *me) {
-  return me->counters.destroyed + me->counters.finalized + me->counters.resurrected;
+  return me->counters.destroyed + me->counters.plain_deaths + me->counters.finalized + me->counters.resurrected;
 }
 
 void fh__safepoint_settle(struct fh__mutator *me) {

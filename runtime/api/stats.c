@@ -24,8 +24,10 @@ static uint64_t not_negative(int64_t value) { return value > 0 ? (uint64_t)value
 #define ADD(field, counter) stats->field += FH__LOAD(&counters->counter, RELAXED)
 
 static void add_counters(fh_stats *stats, const struct fh__counters *counters) {
-  ADD(objects_made, made);
   ADD(objects_destroyed, destroyed);
+  ADD(objects_destroyed, plain_deaths);
+  ADD(private_deaths, plain_deaths);
+  ADD(private_deaths, private_deaths);
   ADD(objects_immortal, immortal);
   ADD(owner_retains, owner_retains);
   ADD(owner_releases, owner_releases);
@@ -39,7 +41,6 @@ static void add_counters(fh_stats *stats, const struct fh__counters *counters) {
   ADD(drained, drained);
   ADD(claimed, claimed);
   ADD(claims, claims);
-  ADD(private_deaths, private_deaths);
   ADD(published_deaths, published_deaths);
   ADD(published, published);
   ADD(overflows, overflows);
@@ -49,18 +50,18 @@ static void add_counters(fh_stats *stats, const struct fh__counters *counters) {
 }
 
 static void add_mutators(fh_stats *stats) {
-  int64_t credit = 0, objects = 0, buffers = FH__LOAD(&fh__account.foreign, RELAXED);
+  int64_t credit = 0, items = 0, buffers = FH__LOAD(&fh__account.foreign, RELAXED);
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     const struct fh__mutator *mutator = fh__mutator_of(sync);
     add_counters(stats, &mutator->counters);
     credit += FH__LOAD(&mutator->account.credit, RELAXED);
-    objects += FH__LOAD(&mutator->account.objects, RELAXED);
+    items += FH__LOAD(&mutator->account.items, RELAXED);
     buffers += FH__LOAD(&mutator->account.buffers, RELAXED);
     stats->limbo_bytes += FH__LOAD(&mutator->limbo.bytes, RELAXED);
   }
   stats->live_bytes = not_negative(FH__LOAD(&fh__account.drawn, RELAXED) - credit);
-  stats->object_bytes = not_negative(objects);
+  stats->object_bytes = not_negative(items);
   stats->buffer_bytes = not_negative(buffers);
 }
 
@@ -71,7 +72,10 @@ static void add_live(fh_stats *stats) {
     uint64_t live = fh_type_live(type);
     stats->objects_live += live;
     if (type->tracked) stats->objects_tracked += live;
+    if (!type->item_size) stats->object_bytes += live * type->usable;
   }
+  /* Not counted on the fast path, but derived. */
+  stats->objects_made = stats->objects_live + stats->objects_destroyed;
 }
 
 static void add_durations(fh_stats *stats) {

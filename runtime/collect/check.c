@@ -85,8 +85,9 @@ static void check_object(struct check *check, fh_object *object, const struct fh
 /* ---- chunks ---- */
 
 static void check_free_list(struct check *check, const struct fh__chunk *chunk) {
-  uint32_t count = 0;
-  for (uint32_t next = chunk->free; next && count <= chunk->free_count; count++) {
+  uint32_t count = 0, links = 0;
+  for (uint32_t at = 0; at < chunk->bump; at++) links += (chunk->entries[at] & 3) == 1;
+  for (uint32_t next = chunk->free; next && count <= links; count++) {
     uint64_t entry = chunk->entries[next - 1];
     if ((entry & 3) != 1 || next > chunk->bump) {
       find(check, "track.entry", NULL, "free list of chunk %u is broken at %u", chunk->base, next - 1);
@@ -94,7 +95,7 @@ static void check_free_list(struct check *check, const struct fh__chunk *chunk) 
     }
     next = (uint32_t)(entry >> 2);
   }
-  if (count != chunk->free_count) find(check, "track.entry", NULL, "chunk %u: %u free entries of %u", chunk->base, count, chunk->free_count);
+  if (count != links) find(check, "track.entry", NULL, "chunk %u: %u free entries in a list of %u", chunk->base, links, count);
 }
 
 static void check_chunks(struct check *check) {
@@ -151,7 +152,8 @@ static void check_mutators(struct check *check) {
     fh__queue_each(&sync->queue, check_queued, &queue);
     check_limbo(check, &mutator->limbo.open);
     check_limbo(check, &mutator->limbo.sealed);
-    if (!FH__LOAD(&sync->bound, RELAXED) && mutator->account.credit) find(check, "account.sum", NULL, "unbound mutator %u holds credit", sync->id);
+    if (mutator->account.credit && !FH__LOAD(&sync->bound, RELAXED))
+      find(check, "account.sum", NULL, "unbound mutator %u holds credit", sync->id);
   }
   if (check->queued_flags != check->queued_entries)
     find(check, "ref.queued", NULL, "%lu objects are QUEUED, %lu are in queues", (unsigned long)check->queued_flags,
@@ -160,32 +162,42 @@ static void check_mutators(struct check *check) {
 
 /* ---- sums ---- */
 
-static int64_t account_difference(void) {
-  int64_t credit = 0, parts = FH__LOAD(&fh__account.foreign, RELAXED);
+static int64_t count_live(const fh_type *type) {
+  int64_t live = FH__LOAD(&type->stray, RELAXED);
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) live += fh__census_read(&fh__mutator_of(sync)->census, type->index);
+  return live;
+}
+
+/* Bytes of objects of fixed size, by the census. */
+static int64_t check_census(struct check *check) {
+  int64_t bytes = 0;
+  for (uint32_t index = 1; index <= FH__TYPES_MAX; index++) {
+    const fh_type *type = FH__LOAD(&fh__types[index], ACQUIRE);
+    if (!type) continue;
+    int64_t live = count_live(type);
+    if (live < 0) find(check, "census.sum", NULL, "%ld instances of %s", (long)live, type->name);
+    if (!type->item_size) bytes += live * type->usable;
+  }
+  return bytes;
+}
+
+static int64_t account_difference(int64_t fixed) {
+  int64_t used = fixed + FH__LOAD(&fh__account.foreign, RELAXED), credit = 0;
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     const struct fh__account_local *account = &fh__mutator_of(sync)->account;
+    used += account->items + account->buffers;
     credit += account->credit;
-    parts += account->objects + account->buffers;
   }
-  return FH__LOAD(&fh__account.drawn, RELAXED) - credit - parts;
+  return FH__LOAD(&fh__account.drawn, RELAXED) - credit - used;
 }
 
-static void check_account(struct check *check) {
+static void check_account(struct check *check, int64_t fixed) {
   /* Threads that are not attached may free buffers while we look: look again before believing a difference. */
-  for (int i = 0; i < 100 && account_difference(); i++) sched_yield();
-  if (account_difference()) find(check, "account.parts", NULL, "live and its parts differ by %ld", (long)account_difference());
-}
-
-static void check_census(struct check *check) {
-  for (uint32_t index = 1; index <= FH__TYPES_MAX; index++) {
-    fh_type *type = FH__LOAD(&fh__types[index], ACQUIRE);
-    if (!type) continue;
-    int64_t live = FH__LOAD(&type->stray, RELAXED);
-    struct fh__sync_local *sync;
-    for (FH__EACH_MUTATOR(sync)) live += fh__census_read(&fh__mutator_of(sync)->census, index);
-    if (live < 0) find(check, "census.sum", NULL, "%ld instances of %s", (long)live, type->name);
-  }
+  for (int i = 0; i < 100 && account_difference(fixed); i++) sched_yield();
+  int64_t difference = account_difference(fixed);
+  if (difference) find(check, "account.parts", NULL, "live bytes and their parts differ by %ld", (long)difference);
 }
 
 fh_status fh__check_heap(struct fh__mutator *me) {
@@ -197,8 +209,7 @@ fh_status fh__check_heap(struct fh__mutator *me) {
     check_chunks(&check);
     check_refs(&check);
     check_mutators(&check);
-    check_account(&check);
-    check_census(&check);
+    check_account(&check, check_census(&check));
     fh__scan_end(&check.scan);
   }
   fh__stop_end(&me->sync);

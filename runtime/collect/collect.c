@@ -44,6 +44,7 @@ static size_t find_garbage(struct fh__mutator *me) {
     fh__scan_mark(&scan);
     found = fh__garbage_sort(me, &scan);
     fh__scan_end(&scan);
+    trim_chunks(); /* by the numbers of live objects that the scan left in them */
   }
   FH__ADD(found == SIZE_MAX ? &fh__collector.failed : &fh__collector.collections, 1, RELAXED);
   FH__ADD(&fh__collector.scanned, scan.objects, RELAXED);
@@ -55,9 +56,7 @@ static size_t find_garbage(struct fh__mutator *me) {
 static size_t collect_stopped(struct fh__mutator *me) {
   fh__merge_all_stopped(me);
   fh__relief_stopped();
-  size_t found = find_garbage(me);
-  trim_chunks();
-  return found;
+  return find_garbage(me);
 }
 
 size_t fh__collect(struct fh__mutator *me) {

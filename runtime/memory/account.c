@@ -10,25 +10,21 @@ static void note_peak(int64_t drawn) {
   }
 }
 
-bool fh__account_draw(struct fh__account_local *local) {
-  int64_t missing = FH__CREDIT_BYTES - FH__LOAD(&local->credit, RELAXED);
-  int64_t drawn = FH__ADD(&fh__account.drawn, missing, RELAXED) + missing;
-  FH__BUMP(&local->credit, missing);
-  note_peak(drawn);
+/* Brings the credit to `credit`; returns the new global figure. */
+static int64_t set_credit(struct fh__account_local *local, int64_t credit) {
+  int64_t more = credit - FH__LOAD(&local->credit, RELAXED);
+  FH__STORE_(&local->credit, credit, RELAXED);
+  return FH__ADD(&fh__account.drawn, more, RELAXED) + more; /* relaxed: a sum, ordered with nothing */
+}
+
+FH__COLD bool fh__account_draw(struct fh__account_local *local) {
+  note_peak(set_credit(local, FH__CREDIT_BYTES));
   return true;
 }
 
-void fh__account_give_back(struct fh__account_local *local) {
-  int64_t surplus = FH__LOAD(&local->credit, RELAXED) - FH__CREDIT_BYTES;
-  FH__BUMP(&local->credit, -surplus);
-  FH__SUB(&fh__account.drawn, surplus, RELAXED);
-}
+FH__COLD void fh__account_give_back(struct fh__account_local *local) { set_credit(local, FH__CREDIT_BYTES); }
 
-void fh__account_settle(struct fh__account_local *local) {
-  int64_t credit = FH__LOAD(&local->credit, RELAXED);
-  FH__STORE_(&local->credit, 0, RELAXED);
-  FH__SUB(&fh__account.drawn, credit, RELAXED);
-}
+void fh__account_settle(struct fh__account_local *local) { set_credit(local, 0); }
 
 void fh__account_free_foreign(size_t bytes) {
   FH__SUB(&fh__account.foreign, (int64_t)bytes, RELAXED);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The runtime's own account of live bytes. Resident size is useless as a trigger, and the allocator's statistics are not
- * to be had, so each mutator counts what it allocates and frees, against a credit that it draws from a global figure.
+ * to be had, so each mutator spends from a credit that it draws from a global figure in steps.
  *
- *   live = drawn - (sum of the mutators' credits)                                               [account.sum]
- *   live = sum over mutators of objects + buffers, + foreign                                    [account.parts]
+ *   live = drawn - (sum of the mutators' credits)                                                   [account.sum]
+ *   live = foreign + (sum of buffers + items) + (sum over types without items of live x size)       [account.parts]
+ *
+ * Objects of a fixed size are not added up a second time: the census (object/census.h) knows how many there are.
  *
  * Writers: each local part its mutator only (or who has claimed it). Readers: anybody, relaxed. */
 #ifndef FH_MEMORY_ACCOUNT_H
@@ -17,8 +19,8 @@
 
 struct fh__account_local {
   int64_t credit;  /* drawn and not in use */
-  int64_t objects; /* bytes allocated less bytes freed by this mutator: may be negative */
-  int64_t buffers;
+  int64_t items;   /* bytes of objects with items allocated less freed by this mutator: may be negative */
+  int64_t buffers; /* the same of buffers */
 };
 
 struct fh__account_shared {
@@ -29,25 +31,35 @@ struct fh__account_shared {
 
 extern struct fh__account_shared fh__account;
 
-/* Draws more credit; returns false at a limit. */
+/* Draws more; returns false at a limit. */
 bool fh__account_draw(struct fh__account_local *local);
 void fh__account_give_back(struct fh__account_local *local);
 /* At detach: the whole credit returns, so that a sleeping mutator holds none of the budget. */
 void fh__account_settle(struct fh__account_local *local);
 void fh__account_free_foreign(size_t bytes);
 
-FH__INLINE bool fh__account_take(struct fh__account_local *local, int64_t *part, size_t bytes) {
+/* After false the bytes are counted all the same: give them back. */
+FH__INLINE bool fh__account_take(struct fh__account_local *local, size_t bytes) {
   int64_t credit = FH__LOAD(&local->credit, RELAXED) - (int64_t)bytes;
   FH__STORE_(&local->credit, credit, RELAXED);
-  FH__BUMP(part, (int64_t)bytes);
   return FH__LIKELY(credit >= 0) || fh__account_draw(local);
 }
 
-FH__INLINE void fh__account_return(struct fh__account_local *local, int64_t *part, size_t bytes) {
+FH__INLINE void fh__account_return(struct fh__account_local *local, size_t bytes) {
   int64_t credit = FH__LOAD(&local->credit, RELAXED) + (int64_t)bytes;
   FH__STORE_(&local->credit, credit, RELAXED);
-  FH__BUMP(part, -(int64_t)bytes);
   if (FH__UNLIKELY(credit > 2 * FH__CREDIT_BYTES)) fh__account_give_back(local);
+}
+
+/* The same for what is also added up by kind: `part` is &local->items or &local->buffers. */
+static inline bool fh__account_take_part(struct fh__account_local *local, int64_t *part, size_t bytes) {
+  FH__BUMP(part, (int64_t)bytes);
+  return fh__account_take(local, bytes);
+}
+
+static inline void fh__account_return_part(struct fh__account_local *local, int64_t *part, size_t bytes) {
+  FH__BUMP(part, -(int64_t)bytes);
+  fh__account_return(local, bytes);
 }
 
 #endif

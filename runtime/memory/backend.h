@@ -5,10 +5,11 @@
  *
  *   fh__backend_alloc(n)          not zeroed, aligned to 16, NULL if there is no memory
  *   fh__backend_alloc_zeroed(n)
+ *   fh__backend_alloc_small(n, from)  zeroed from `from` on; both are multiples of 16, n at most 64
  *   fh__backend_realloc(p, n)     as realloc
  *   fh__backend_free(p)           any thread
  *   fh__backend_usable(p)         bytes that the block really has
- *   fh__backend_good_size(n)      what fh__backend_usable will say of a block of n bytes, at least
+ *   fh__backend_good_size(n)      what a block of n bytes costs; it has at least so many
  *   fh__backend_heap()            the calling thread's heap, or NULL: dies with the thread
  *   fh__backend_heap_tidy(h)      gives back what others freed into h; its thread must surely not be inside the allocator
  *   fh__backend_tidy()            the same for the calling thread */

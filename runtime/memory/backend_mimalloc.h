@@ -14,11 +14,18 @@ FH__INLINE void *fh__backend_alloc(size_t n) {
   return block;
 }
 
-FH__INLINE void *fh__backend_alloc_zeroed(size_t n) {
-  /* Small blocks are zeroed faster in line than by the allocator; large ones often come zeroed from the system. */
-  void *block = n <= 64 ? mi_malloc_small(n) : mi_zalloc(n);
+static inline void *fh__backend_alloc_zeroed(size_t n) {
+  void *block = mi_zalloc(n);
   FH__TSAN_ACQUIRE(block);
-  if (n <= 64 && FH__LIKELY(block != NULL)) memset(block, 0, n);
+  return block;
+}
+
+/* Small blocks are zeroed faster in line than by the allocator. */
+FH__INLINE void *fh__backend_alloc_small(size_t n, size_t from) {
+  char *block = mi_malloc_small(n);
+  FH__TSAN_ACQUIRE(block);
+  if (FH__LIKELY(block != NULL))
+    for (size_t at = from; at < n; at += 16) memset(block + at, 0, 16);
   return block;
 }
 

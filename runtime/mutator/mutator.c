@@ -20,7 +20,16 @@ struct fh__shared fh__shared;
 
 /* ---- life ---- */
 
-struct fh__mutator *fh__mutator_create(void) { return fh__backend_alloc_zeroed(sizeof(struct fh__mutator)); }
+struct fh__mutator *fh__mutator_create(void) {
+  struct fh__mutator *mutator = fh__backend_alloc_zeroed(sizeof *mutator);
+  if (mutator) fh__track_init(&mutator->track, 0);
+  return mutator;
+}
+
+void fh__mutator_born(struct fh__mutator *mutator) {
+  mutator->stamp = fh__stamp_of(mutator->sync.id);
+  mutator->track.owner = mutator->sync.id;
+}
 
 void fh__mutator_destroy(struct fh__mutator *mutator) {
   fh__quarantine_flush(mutator);

@@ -18,10 +18,10 @@
 
 /* Counters for fh_stats: their mutator writes, anybody reads, relaxed. */
 struct fh__counters {
-  uint64_t made, destroyed, immortal;
+  uint64_t destroyed, immortal;
   uint64_t owner_retains, owner_releases, stranger_retains, stranger_releases, immortal_skips;
   uint64_t spills, take_backs, merges, queued, drained, claimed, claims;
-  uint64_t private_deaths, published_deaths, published, overflows;
+  uint64_t plain_deaths, private_deaths, published_deaths, published, overflows; /* plain: not in the other two, nor in destroyed */
   uint64_t finalized, resurrected, collected;
 };
 
@@ -68,6 +68,7 @@ struct fh__thread {
   bool exit_registered; /* detach at thread exit */
   uint32_t top;
   uint32_t level[FH__MODE_DEPTH];
+  fh_critical *hidden[FH__MODE_DEPTH]; /* of an even level above 0: the sections around the blocking region below it */
 };
 extern __thread struct fh__thread fh__thread __attribute__((tls_model("initial-exec")));
 
@@ -105,6 +106,8 @@ FH__INLINE struct fh__mutator *fh__self_or_trap(const char *call, const void *ob
 }
 
 struct fh__mutator *fh__mutator_create(void);
+/* After registration, which gave it its id. */
+void fh__mutator_born(struct fh__mutator *mutator);
 void fh__mutator_destroy(struct fh__mutator *mutator);
 
 /* Moves of the calling thread's mutator, with what belongs to them: the thread-local words, and merging the own queue where a

@@ -8,8 +8,6 @@
 
 #include "object/type.h"
 
-enum { FH__CENSUS_PAGE = 256, FH__CENSUS_PAGES = (FH__TYPES_MAX + 1) / FH__CENSUS_PAGE };
-
 struct fh__census_local {
   int64_t *page[FH__CENSUS_PAGES]; /* made on first use by the mutator, released to readers */
 };
@@ -18,9 +16,9 @@ void fh__census_add_slow(struct fh__census_local *census, fh_type *type, int64_t
 void fh__census_finish(struct fh__census_local *census);
 
 FH__INLINE void fh__census_add(struct fh__census_local *census, fh_type *type, int64_t n) {
-  int64_t *page = census->page[type->index / FH__CENSUS_PAGE];
+  int64_t *page = census->page[type->census_page];
   if (FH__LIKELY(page != NULL))
-    FH__BUMP(&page[type->index % FH__CENSUS_PAGE], n);
+    FH__BUMP(&page[type->census_at], n);
   else
     fh__census_add_slow(census, type, n);
 }

@@ -63,6 +63,20 @@ FH__INLINE bool fh__is_immortal(const fh_object *object) {
   return FH__LOAD(&object->fh__bias, RELAXED) == FH__BIAS_IMMORTAL || (FH__LOAD(&object->fh__shared, RELAXED) & FH__IMMORTAL);
 }
 
+/* The two halves of a header, as one word each: a newborn's header is written in two stores. */
+FH__INLINE uint64_t fh__header_birth(uint32_t type, uint32_t flags) {
+  fh_object header = {.fh__type = (uint16_t)type, .fh__flags = (uint8_t)flags};
+  uint64_t word;
+  __builtin_memcpy(&word, &header, sizeof word);
+  return word;
+}
+FH__INLINE void fh__header_write(fh_object *object, uint64_t birth, uint32_t stamp) {
+  uint64_t second = (uint64_t)stamp | 1; /* local 1; shared 0 */
+  if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) second <<= 32;
+  __builtin_memcpy(object, &birth, sizeof birth);
+  __builtin_memcpy((char *)object + 8, &second, sizeof second);
+}
+
 /* The true count. Exact for a private object read by its owner, and in a stopped world. */
 FH__INLINE int64_t fh__true_count(const fh_object *object) {
   /* shared before bias: a merge moves counts from bias to shared, so this order never counts them twice. */

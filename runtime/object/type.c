@@ -103,10 +103,12 @@ static fh_type *make_type(const fh_type_spec *spec) {
   memcpy(type->name, spec->name, name_bytes);
   type->has_cells = type->cell_count || type->item_cell_count || spec->traverse;
   type->tracked = type->has_cells && !(spec->flags & FH_ACYCLIC);
-  type->birth_flags = spec->flags & FH_PUBLISHED ? FH__FLAG_PUBLISHED : 0;
+  type->plain = !spec->item_size && !spec->traverse && !spec->finalize && !spec->dealloc && type->cell_count <= 2;
   type->size = (uint32_t)spec->size;
   type->alloc_size = (uint32_t)((spec->size + 15) & ~(size_t)15);
   type->usable = (uint32_t)fh__backend_good_size(type->alloc_size);
+  for (uint32_t i = 0; type->plain && type->has_cells && i < 2; i++) type->near[i] = type->cells[i % type->cell_count];
+  type->small_size = !spec->item_size && type->alloc_size <= FH__SMALL_BYTES ? type->alloc_size : 0;
   type->item_size = (uint32_t)spec->item_size;
   type->count_at = (uint32_t)spec->count_at;
   type->flags = spec->flags;
@@ -177,6 +179,9 @@ static fh_status register_locked(const fh_type_spec *spec, fh_type **type_out) {
   fh_type *type = make_type(spec);
   if (!type) return FH_ENOMEM;
   type->index = (uint16_t)index;
+  type->census_page = (uint16_t)(index / FH__CENSUS_PAGE);
+  type->census_at = (uint16_t)(index % FH__CENSUS_PAGE);
+  type->birth = fh__header_birth(index, spec->flags & FH_PUBLISHED ? FH__FLAG_PUBLISHED : 0);
   if (index > registry.limit) registry.limit = index;
   *place = type;
   registry.used++;

@@ -7,18 +7,24 @@
 #include "object/header.h"
 #include "memory/backend.h"
 
-enum { FH__TYPES_MAX = 65535 };
+enum { FH__TYPES_MAX = 65535, FH__CENSUS_PAGE = 256, FH__CENSUS_PAGES = (FH__TYPES_MAX + 1) / FH__CENSUS_PAGE };
+enum { FH__SMALL_BYTES = 64 }; /* objects up to this size are zeroed in line */
 
 struct fh_type {
-  uint16_t index;
-  uint8_t birth_flags; /* of a newborn's header */
+  uint32_t small_size; /* alloc_size, if it is fixed and small enough for the inline way of making one; else 0 */
+  uint32_t near[2];    /* plain, with cells: their offsets, the same twice if there is one */
+  uint64_t birth;      /* the first half of a newborn's header, without the slot: type and flags */
   bool tracked;        /* may take part in cycles */
   bool has_cells;      /* refers to anything at all */
+  bool plain;          /* two fixed cells at most, and nothing of the application's runs when an instance dies */
   uint32_t size;       /* the fixed part, as the spec says */
   uint32_t alloc_size; /* what is allocated for it, without items */
   uint32_t usable;     /* what that costs in the account */
   uint32_t item_size;
   uint32_t count_at;
+  uint16_t index;
+  uint16_t census_page; /* index, split */
+  uint16_t census_at;
   uint32_t cell_count;
   uint32_t item_cell_count;
   uint32_t *cells;      /* offsets of references in the fixed part */

@@ -33,9 +33,14 @@ static void owner_retain(struct fh__mutator *me, fh_object *object, uint32_t bia
   FH__STORE_(&object->fh__bias, (bias | FH__BIAS_MARK) + 1, RELAXED);
 }
 
-static void require_published(const char *call, const fh_object *object) {
-  if (FH__UNLIKELY(!fh__is_published(object)))
-    fh__misuse(call, object, "a private object of another thread (it was not published)");
+_Noreturn static FH__COLD void refuse_private(const char *call, const fh_object *object) {
+  fh__misuse(call, object, "a private object of another thread (it was not published)");
+}
+
+/* A stranger's way, in one line of conditions: published, and its count matters. */
+FH__INLINE bool is_counted_stranger(const fh_object *object, const char *call) {
+  if (FH__UNLIKELY(!fh__is_published(object)) && !fh__is_immortal(object)) refuse_private(call, object);
+  return FH__LIKELY(!(FH__LOAD(&object->fh__shared, RELAXED) & FH__IMMORTAL));
 }
 
 void fh__retain_slow(fh_object *object) {
@@ -44,12 +49,11 @@ void fh__retain_slow(fh_object *object) {
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
   if (fh__owns(me, bias)) {
     owner_retain(me, object, bias);
-  } else if (fh__is_immortal(object)) {
-    FH__BUMP(&me->counters.immortal_skips, 1);
-  } else {
-    require_published("fh_retain", object);
+  } else if (bias != FH__BIAS_IMMORTAL && is_counted_stranger(object, "fh_retain")) {
     FH__BUMP(&me->counters.stranger_retains, 1);
     add_shared(me, object, 1);
+  } else {
+    FH__BUMP(&me->counters.immortal_skips, 1);
   }
 }
 
@@ -58,8 +62,9 @@ void fh__retain_slow(fh_object *object) {
 /* A private object's local count is used up: takes back what had spilled. */
 static bool take_back(struct fh__mutator *me, fh_object *object, uint32_t bias) {
   uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
+  if (shared & FH__IMMORTAL) return true;
   int32_t spilled = fh__count_of(shared);
-  if (FH__LIKELY(spilled <= 0)) return false;
+  if (spilled <= 0) return false;
   uint32_t back = spilled < FH__SPILL_AT ? (uint32_t)spilled : FH__SPILL_AT;
   FH__STORE_(&object->fh__shared, shared - back * FH__ONE, RELAXED); /* private: nobody else touches it */
   FH__STORE_(&object->fh__bias, bias - 1 + back, RELAXED);
@@ -67,43 +72,55 @@ static bool take_back(struct fh__mutator *me, fh_object *object, uint32_t bias) 
   return true;
 }
 
+/* The owner's release of anything but a plain private object's last reference. */
 static void owner_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
-  FH__BUMP(&me->counters.owner_releases, 1);
   bias |= FH__BIAS_MARK;
   if (fh__local_of(bias) > 1) {
+    FH__BUMP(&me->counters.owner_releases, 1);
     FH__STORE_(&object->fh__bias, bias - 1, RELAXED);
   } else if (!fh__is_published(object)) {
-    if (!fh__is_immortal(object) && !take_back(me, object, bias)) fh__ref_die(me, object);
+    if (!take_back(me, object, bias)) fh__ref_die(me, object);
   } else if (fh__merge_last(me, object)) {
     fh__ref_die(me, object);
   }
+}
+
+/* The last reference to a private object, none of which spilled, and nothing else set. */
+FH__INLINE bool is_last_private(const fh_object *object, uint32_t bias) {
+  return fh__local_of(bias) == 1 && !fh__is_published(object) && FH__LOAD(&object->fh__shared, RELAXED) == 0;
+}
+
+_Noreturn static FH__COLD void refuse_surplus(const fh_object *object) {
+  fh__misuse("fh_release", object, "more releases than references");
 }
 
 static void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t owner) {
   FH__BUMP(&me->counters.stranger_releases, 1);
   /* acq_rel: releases what this holder did to whoever destroys, acquires what the others did if it is us. */
   uint32_t old = FH__SUB(&object->fh__shared, FH__ONE, ACQ_REL);
-  int32_t count = fh__count_of(old);
-  if (old & FH__MERGED) {
-    if (FH__UNLIKELY(count < 1)) fh__misuse("fh_release", object, "more releases than references");
-    if (count == 1 && !(old & (FH__QUEUED | FH__IMMORTAL))) fh__ref_die(me, object);
-  } else if (count == 0) {
-    fh__merge_hand_over(me, object, owner);
+  if (FH__LIKELY(fh__count_of(old) > 1)) return; /* others hold it, or the owner's count decides */
+  if (!(old & FH__MERGED)) {
+    if (fh__count_of(old) == 0) fh__merge_hand_over(me, object, owner);
+    return;
   }
+  if (fh__count_of(old) < 1) refuse_surplus(object);
+  if (!(old & (FH__QUEUED | FH__IMMORTAL))) fh__ref_die(me, object);
 }
 
 void fh__release_slow(fh_object *object) {
-  struct fh__mutator *me = fh__self_or_trap("fh_release", object);
-  if (FH__CHECKED) fh__check_object("fh_release", object);
+  struct fh__mutator *me = fh__self();
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (fh__owns(me, bias)) {
+  if (FH__CHECKED) fh__check_object("fh_release", object);
+  if (fh__owns(me, bias)) { /* so it is attached: nobody owns nothing */
+    if (FH__LIKELY(is_last_private(object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
     owner_release(me, object, bias);
-  } else if (fh__is_immortal(object)) {
-    FH__BUMP(&me->counters.immortal_skips, 1);
-  } else {
-    require_published("fh_release", object);
-    stranger_release(me, object, fh__owner_of(bias));
+    return;
   }
+  (void)fh__self_or_trap("fh_release", object);
+  if (bias != FH__BIAS_IMMORTAL && is_counted_stranger(object, "fh_release"))
+    stranger_release(me, object, fh__owner_of(bias));
+  else
+    FH__BUMP(&me->counters.immortal_skips, 1);
 }
 
 /* ---- looking and trying ---- */
@@ -127,7 +144,7 @@ bool fh__try_retain(struct fh__mutator *me, fh_object *object) {
 bool fh_try_retain(void *object) {
   struct fh__mutator *me = fh__self_or_trap("fh_try_retain", object);
   fh_object *header = object;
-  if (!fh__owns(me, FH__LOAD(&header->fh__bias, ACQUIRE))) require_published("fh_try_retain", object);
+  if (!fh__owns(me, FH__LOAD(&header->fh__bias, ACQUIRE))) (void)is_counted_stranger(header, "fh_try_retain");
   return fh__try_retain(me, object);
 }
 

@@ -31,7 +31,8 @@ void fh__ref_dealloc_and_free(struct fh__mutator *me, fh_object *object, bool at
   size_t bytes = fh__object_bytes(type, object);
   if (type->dealloc) run_dealloc(me, object, type);
   fh__census_add(&me->census, type, -1);
-  fh__account_return(&me->account, &me->account.objects, bytes);
+  if (type->item_size) FH__BUMP(&me->account.items, -(int64_t)bytes);
+  fh__account_return(&me->account, bytes);
   FH__BUMP(&me->counters.destroyed, 1);
   if (at_once)
     fh__mutator_free_block(me, object, bytes);
@@ -107,7 +108,7 @@ void fh__ref_run_deferred(struct fh__mutator *me) {
  * zero, so this add is the first. */
 static bool revive(struct fh__mutator *me, fh_object *object, const fh_type *type) {
   bool due = false;
-  if (type->tracked && !fh__track_add(&me->track, object, &due)) return false;
+  if (type->tracked && !fh__track_add(&me->track, object) && !fh__track_add_slow(&me->track, object, &due)) return false;
   if (due) fh__attend(&me->sync, FH__ATTEND_COLLECT);
   if (fh__is_published(object)) {
     FH__STORE_(&object->fh__bias, FH__BIAS_MARK, RELAXED);

@@ -12,6 +12,7 @@
 #define FH_REF_DESTROY_H
 
 #include "mutator/mutator.h"
+#include "object/cells.h"
 
 /* The count of `object` is zero, and the caller brought it there. */
 void fh__ref_die(struct fh__mutator *me, fh_object *object);
@@ -26,6 +27,25 @@ bool fh__ref_finalize(struct fh__mutator *me, fh_object *object, const fh_type *
 
 /* An object of a type with FH_GRACE, whose grace period has passed: clears, deallocs and frees it. */
 void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object);
+/* The common death in one piece: private, no application code, no references left in it: freed on the spot. False: it is not
+ * such an object, and nothing happened. Checked builds take the long way, through the quarantine. */
+FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
+  fh_type *type = fh__type_of(object);
+  if (FH__CHECKED || FH__UNLIKELY(!type->plain)) return false;
+  if (FH__LIKELY(type->has_cells)) {
+    const char *base = (const char *)object;
+    const fh__cell *first = (const fh__cell *)(const void *)(base + type->near[0]);
+    const fh__cell *second = (const fh__cell *)(const void *)(base + type->near[1]);
+    if (FH__UNLIKELY(((uintptr_t)fh__cell_load(first) | (uintptr_t)fh__cell_load(second)) != 0)) return false;
+    if (FH__LIKELY(type->tracked)) fh__track_forget(&me->track, object);
+  }
+  FH__BUMP(&me->counters.plain_deaths, 1);
+  fh__census_add(&me->census, type, -1);
+  fh__account_return(&me->account, type->usable);
+  fh__backend_free(object);
+  return true;
+}
+
 /* The last step alone, for an object whose fields are NULL: dealloc, then its memory, at once or through limbo. */
 void fh__ref_dealloc_and_free(struct fh__mutator *me, fh_object *object, bool at_once);
 

@@ -108,6 +108,7 @@ static bool push_without_memory(struct fh__mutator *me, struct fh__mutator *owne
     if (fh__state_claim_resting(&owner->sync, &rest)) {
       bool died = merge_queued(object);
       fh__state_unclaim_resting(&owner->sync, rest);
+      fh__merge_claim(me, owner, NULL); /* Q1; after a stop the resume looks */
       return died;
     }
     fh_object *own;

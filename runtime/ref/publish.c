@@ -8,8 +8,9 @@
  *
  * Tracked: the entry in the chunk holds the link (tagged 3, so that it is neither an object nor a tombstone) and is restored
  * when the object is taken off. Only the chunk's mutator, or the collector, looks into entries, and neither does so now.
- * Not tracked: 48 bits of link in slot and shared. A private object's shared word is 0 but for counts that spilled; one that
- * spilled is scanned at once instead. */
+ *
+ * Not tracked: the local count moves to the shared word, which nobody else sees yet; the link takes its 16 bits, and the 32
+ * of the slot word. Taken off, as much of the count as fits moves back. */
 
 struct gray {
   fh_object *first;
@@ -19,53 +20,62 @@ struct gray {
 enum { LINK_TAG = 3 };
 
 static uint64_t *entry_of(const fh_object *object) {
+  FH__ASSERT(object->fh__slot, "track.entry");
   struct fh__chunk *chunk = fh__track_chunk_of(object->fh__slot);
   return &chunk->entries[object->fh__slot - chunk->base];
 }
 
-static bool link_tracked(struct gray *gray, fh_object *object) {
-  FH__ASSERT(object->fh__slot, "track.entry");
+static void link_tracked(struct gray *gray, fh_object *object) {
   FH__STORE_(entry_of(object), (uint64_t)(uintptr_t)gray->first | LINK_TAG, RELAXED);
   gray->first = object;
-  return true;
 }
 
-static bool link_untracked(struct gray *gray, fh_object *object) {
-  if (FH__LOAD(&object->fh__shared, RELAXED) != 0) return false;
+static void unlink_tracked(struct gray *gray, fh_object *object) {
+  uint64_t *entry = entry_of(object);
+  gray->first = (fh_object *)(uintptr_t)(FH__LOAD(entry, RELAXED) & ~(uint64_t)LINK_TAG);
+  FH__STORE_(entry, (uint64_t)(uintptr_t)object, RELAXED);
+}
+
+static void link_untracked(struct gray *gray, fh_object *object) {
   uint64_t link = (uint64_t)(uintptr_t)gray->first >> 4;
+  uint32_t bias = FH__LOAD(&object->fh__bias, RELAXED), shared = FH__LOAD(&object->fh__shared, RELAXED);
+  FH__STORE_(&object->fh__shared, shared + fh__local_of(bias) * FH__ONE, RELAXED);
+  FH__STORE_(&object->fh__bias, (bias & 0xffff0000u) | (uint32_t)(link >> 32), RELAXED);
   FH__STORE_(&object->fh__slot, (uint32_t)link, RELAXED);
-  FH__STORE_(&object->fh__shared, (uint32_t)(link >> 32), RELAXED);
   gray->first = object;
-  return true;
+}
+
+static void unlink_untracked(struct gray *gray, fh_object *object) {
+  uint32_t bias = FH__LOAD(&object->fh__bias, RELAXED), shared = FH__LOAD(&object->fh__shared, RELAXED);
+  int32_t count = fh__count_of(shared);
+  uint32_t local = count < FH__SPILL_AT ? (uint32_t)count : FH__SPILL_AT;
+  gray->first = (fh_object *)(uintptr_t)(((uint64_t)(bias & 0xffffu) << 32 | FH__LOAD(&object->fh__slot, RELAXED)) << 4);
+  FH__STORE_(&object->fh__slot, 0, RELAXED);
+  FH__STORE_(&object->fh__shared, shared - local * FH__ONE, RELAXED);
+  FH__STORE_(&object->fh__bias, (bias & 0xffff0000u) | FH__BIAS_MARK | local, RELAXED);
 }
 
 static fh_object *take_gray(struct gray *gray) {
   fh_object *object = gray->first;
-  if (fh__type_of(object)->tracked) {
-    uint64_t *entry = entry_of(object);
-    gray->first = (fh_object *)(uintptr_t)(FH__LOAD(entry, RELAXED) & ~(uint64_t)LINK_TAG);
-    FH__STORE_(entry, (uint64_t)(uintptr_t)object, RELAXED);
-  } else {
-    uint64_t link = (uint64_t)FH__LOAD(&object->fh__shared, RELAXED) << 32 | FH__LOAD(&object->fh__slot, RELAXED);
-    gray->first = (fh_object *)(uintptr_t)(link << 4);
-    FH__STORE_(&object->fh__slot, 0, RELAXED);
-    FH__STORE_(&object->fh__shared, 0, RELAXED);
-  }
+  if (fh__type_of(object)->tracked)
+    unlink_tracked(gray, object);
+  else
+    unlink_untracked(gray, object);
   return object;
 }
 
 /* ---- the walk ---- */
 
-static void visit_cell(void *context, fh__cell *cell);
-
 static void flag(struct gray *gray, fh_object *object) {
-  /* Plain order: the publishing store releases it. A byte's relaxed store, because readers of flags are atomic. */
+  /* Relaxed: the publishing store releases it. */
   FH__STORE_(&object->fh__flags, FH__LOAD(&object->fh__flags, RELAXED) | FH__FLAG_PUBLISHED, RELAXED);
   gray->published++;
   const fh_type *type = fh__type_of(object);
   if (!type->has_cells) return;
-  bool linked = type->tracked ? link_tracked(gray, object) : link_untracked(gray, object);
-  if (!linked) fh__cells_each(type, object, visit_cell, gray);
+  if (type->tracked)
+    link_tracked(gray, object);
+  else
+    link_untracked(gray, object);
 }
 
 static void visit_cell(void *context, fh__cell *cell) {

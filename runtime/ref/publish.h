@@ -4,8 +4,7 @@
  *   [ref.published] whatever a published object refers to is published
  *
  * The walk needs no memory and no stack: an object that waits to be scanned is linked through its own tracking entry, or, if
- * it is not tracked, through its slot word and the lower half of its shared word, which a private object does not need. So
- * publishing never fails. Strangers cannot see any of the objects before the caller's publishing store (release), hence the
+ * it is not tracked, through its slot word and the lower half of its bias word. So publishing never fails. Strangers cannot see any of the objects before the caller's publishing store (release), hence the
  * flags may be set while the walk goes on. There is no safepoint inside. */
 #ifndef FH_REF_PUBLISH_H
 #define FH_REF_PUBLISH_H

@@ -5,6 +5,7 @@
 
 #include "base/trap.h"
 #include "ref/destroy.h"
+#include "ref/merge.h"
 #include "sync/grace.h"
 
 /* ---- limbo ---- */
@@ -39,8 +40,11 @@ static bool is_ripe(const struct fh__limbo_local *limbo) {
 
 void fh__relief_limbo(struct fh__mutator *me, bool all) {
   struct fh__limbo_local *limbo = &me->limbo;
-  if (limbo->sealed.stamp && !is_ripe(limbo)) fh__grace_advance();
-  if (is_ripe(limbo)) free_batch(me, fh__limbo_take_sealed(limbo));
+  if (limbo->sealed.stamp && !is_ripe(limbo) && fh__grace_advance()) fh__relief_wake_ripe();
+  if (is_ripe(limbo)) {
+    free_batch(me, fh__limbo_take_sealed(limbo));
+    fh__relief_sleepers(me, FH__HEAP_DEBT); /* what was freed may lie in the heaps of sleepers */
+  }
   bool worth = all || limbo->open.bytes >= fh__shared.options.limbo_batch;
   if (worth && !limbo->sealed.stamp && !fh__limbo_batch_is_empty(&limbo->open)) seal(limbo);
 }
@@ -77,6 +81,7 @@ void fh__relief_sleepers(struct fh__mutator *me, uint64_t debt) {
     struct fh__limbo_batch batch = take_limbo_of(sleeper);
     tidy_heap_of(sleeper, debt);
     fh__state_unclaim(sync);
+    fh__merge_claim(me, sleeper, NULL); /* a push that saw the claim relies on this look: Q1 */
     free_batch(me, batch);
   }
 }

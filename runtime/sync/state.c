@@ -99,7 +99,8 @@ bool fh__state_claim(struct fh__sync_local *sync) {
 bool fh__state_claim_resting(struct fh__sync_local *sync, uint32_t *rest_out) {
   uint32_t state = FH__LOAD(&sync->state, RELAXED);
   uint32_t rest = state & FH__STATE_MASK;
-  if (rest != FH__DETACHED && rest != FH__STOPPED) return false;
+  bool stop_is_on = FH__LOAD(&fh__stop.epoch, SEQ_CST) & 1;
+  if (rest != FH__DETACHED && !(rest == FH__STOPPED && stop_is_on)) return false;
   *rest_out = rest;
   return FH__CAS(&sync->state, &state, FH__CLAIMED | (state & FH__WANTED), SEQ_CST);
 }

@@ -86,8 +86,8 @@ void fh__state_park(struct fh__sync_local *sync);
 bool fh__state_claim(struct fh__sync_local *sync);
 void fh__state_unclaim(struct fh__sync_local *sync);
 /* Claims a mutator that rests DETACHED or STOPPED, wanted or not; `unclaim_resting` puts it back where it was. For a releaser that
- * found no memory to queue one object. From STOPPED this is right only because the caller is ATTACHED: the stop has not
- * come about before the caller parks, and by then the state is STOPPED again. */
+ * found no memory to queue one object. From STOPPED only while the epoch is odd: the caller is ATTACHED, so that stop
+ * has not come about before the caller parks, and by then the state is STOPPED again. */
 bool fh__state_claim_resting(struct fh__sync_local *sync, uint32_t *rest_out);
 void fh__state_unclaim_resting(struct fh__sync_local *sync, uint32_t rest);
 /* True if a claimer should end early: the owner wants to attach, or the world to stop. */

@@ -8,6 +8,13 @@
 
 struct fh__track_shared fh__track = {.lock = FH__MUTEX(FH__RANK_TRACK), .due = UINT64_MAX};
 
+struct fh__chunk fh__no_chunk = {.base = FH__NO_CHUNK_BASE, .bump = FH__CHUNK_ENTRIES, .next = &fh__no_chunk};
+
+void fh__track_init(struct fh__track_local *track, uint32_t owner) {
+  track->owner = owner;
+  track->current = &fh__no_chunk;
+}
+
 /* ---- the directory ---- */
 
 static uint32_t free_number_locked(void) {
@@ -54,14 +61,21 @@ static void collect_tombs(struct fh__chunk *chunk) {
     if (FH__LOAD(&chunk->entries[at], ACQUIRE) == FH__TRACK_TOMB) fh__track_recycle(chunk, at); /* [track.recycle] */
 }
 
+/* How many entries newborns can have, counted up to `enough`. */
+static uint32_t count_room(const struct fh__chunk *chunk, uint32_t enough) {
+  uint32_t room = FH__CHUNK_ENTRIES - chunk->bump;
+  for (uint32_t next = chunk->free; next && room < enough; room++) next = (uint32_t)(FH__LOAD(&chunk->entries[next - 1], RELAXED) >> 2);
+  return room;
+}
+
 /* Looks at the two oldest chunks of the ring for one with room. Two, so that opening stays cheap whatever the heap's size; the
  * ring turns, so every chunk's turn comes. */
 static struct fh__chunk *find_reusable(struct fh__track_local *track) {
   struct fh__chunk *current = track->current;
-  for (int i = 0; current && i < 2; i++) {
+  for (int i = 0; current != &fh__no_chunk && i < 2; i++) {
     struct fh__chunk *oldest = current->next;
     collect_tombs(oldest);
-    if (oldest->free_count >= FH__CHUNK_REUSE) return oldest;
+    if (count_room(oldest, FH__CHUNK_REUSE) >= FH__CHUNK_REUSE) return oldest;
     current = oldest; /* the ring turns: this one is now the newest */
     track->current = oldest;
   }
@@ -74,7 +88,7 @@ static struct fh__chunk *open_chunk(struct fh__track_local *track) {
   chunk = make_chunk(track);
   if (!chunk) return NULL;
   chunk->next = chunk;
-  if (track->current) {
+  if (track->current != &fh__no_chunk) {
     chunk->next = track->current->next;
     track->current->next = chunk;
   }
@@ -89,17 +103,14 @@ FH__COLD bool fh__track_add_slow(struct fh__track_local *track, fh_object *objec
     return false;
   }
   track->current = chunk;
-  uint64_t entries = chunk->free_count + (FH__CHUNK_ENTRIES - chunk->bump);
+  uint64_t entries = count_room(chunk, FH__CHUNK_ENTRIES);
   /* Relaxed: a trigger, ordered with nothing. It counts entries, not objects that survived. */
   uint64_t opened = FH__ADD(&fh__track.opened, entries, RELAXED) + entries;
   *due_out = opened >= FH__LOAD(&fh__track.due, RELAXED);
-  return fh__track_add(track, object, due_out);
+  return fh__track_add(track, object);
 }
 
-FH__COLD void fh__track_remove_remote(fh_object *object) {
-  uint32_t slot = object->fh__slot;
-  struct fh__chunk *chunk = fh__track_chunk_of(slot);
-  FH__STORE_(&object->fh__slot, 0, RELAXED);
+FH__COLD void fh__track_forget_remote(struct fh__chunk *chunk, uint32_t slot) {
   /* Release: the index is not used after this; partner: the acquire in collect_tombs [track.recycle]. */
   FH__STORE_(&chunk->entries[slot - chunk->base], (uint64_t)FH__TRACK_TOMB, RELEASE);
 }
@@ -121,7 +132,6 @@ static void lower_limit(void) {
 
 void fh__track_trim_stopped(struct fh__track_local *track) {
   struct fh__chunk *before = track->current;
-  if (!before) return;
   for (struct fh__chunk *chunk = before->next; chunk != track->current; chunk = before->next) {
     if (chunk->live == 0) {
       before->next = chunk->next;
@@ -134,13 +144,13 @@ void fh__track_trim_stopped(struct fh__track_local *track) {
 }
 
 void fh__track_finish(struct fh__track_local *track) {
-  while (track->current && track->current->next != track->current) {
-    struct fh__chunk *chunk = track->current->next;
-    track->current->next = chunk->next;
+  struct fh__chunk *chunk = track->current;
+  while (chunk != &fh__no_chunk) {
+    struct fh__chunk *next = chunk->next;
     drop_chunk(chunk);
+    chunk = next == track->current ? &fh__no_chunk : next;
   }
-  if (track->current) drop_chunk(track->current);
-  track->current = NULL;
+  track->current = &fh__no_chunk;
 }
 
 void fh__track_finish_shared(void) {

@@ -36,7 +36,6 @@ struct fh__chunk {
   uint32_t generation; /* 0: young. One generation so far */
   uint32_t bump;       /* entries ever used; the owner's */
   uint32_t free;       /* 1 + first free entry, 0: none; the owner's */
-  uint32_t free_count; /* the owner's */
   uint32_t live;       /* objects that the collector counted in its last stop */
   struct fh__chunk *next; /* ring of the owner's chunks */
   uint64_t entries[FH__CHUNK_ENTRIES];
@@ -48,8 +47,12 @@ struct fh__track_page {
 
 struct fh__track_local {
   uint32_t owner;
-  struct fh__chunk *current; /* newborns go here; also the handle of the ring */
+  struct fh__chunk *current; /* newborns go here; also the handle of the ring; fh__no_chunk before the first */
 };
+
+/* A chunk that is full and holds nobody's entries, so that the fast paths need not ask whether there is one. */
+extern struct fh__chunk fh__no_chunk;
+enum { FH__NO_CHUNK_BASE = UINT32_MAX - FH__CHUNK_ENTRIES };
 
 struct fh__track_shared {
   struct fh__mutex lock;
@@ -71,26 +74,26 @@ FH__INLINE struct fh__chunk *fh__track_chunk_of(uint32_t slot) { return fh__trac
 FH__INLINE bool fh__entry_is_object(uint64_t entry) { return entry && !(entry & 3); }
 FH__INLINE fh_object *fh__entry_object(uint64_t entry) { return (fh_object *)(uintptr_t)entry; }
 
+void fh__track_init(struct fh__track_local *track, uint32_t owner);
+/* Opens another chunk for the object. False: no memory, nothing changed. *due_out is set if a collection is due. */
 bool fh__track_add_slow(struct fh__track_local *track, fh_object *object, bool *due_out);
-void fh__track_remove_remote(fh_object *object);
+void fh__track_forget_remote(struct fh__chunk *chunk, uint32_t slot);
 /* Stopped: frees the chunks of a mutator in which `live` is zero, but for its current one. */
 void fh__track_trim_stopped(struct fh__track_local *track);
 void fh__track_finish(struct fh__track_local *track);
 void fh__track_finish_shared(void);
 
-/* Gives the object an entry. False: no memory, nothing changed. *due_out: a collection is due. */
-FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object, bool *due_out) {
+/* Gives the object an entry of the current chunk; false: it is full, take the slow way. */
+FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object) {
   struct fh__chunk *chunk = track->current;
-  uint32_t at;
-  if (FH__UNLIKELY(!chunk)) return fh__track_add_slow(track, object, due_out);
-  if (chunk->free) {
-    at = chunk->free - 1;
+  uint32_t at = chunk->free;
+  if (at) {
+    at--;
     chunk->free = (uint32_t)(FH__LOAD(&chunk->entries[at], RELAXED) >> 2);
-    chunk->free_count--;
-  } else if (FH__LIKELY(chunk->bump < FH__CHUNK_ENTRIES)) {
-    at = chunk->bump++;
   } else {
-    return fh__track_add_slow(track, object, due_out);
+    at = chunk->bump;
+    if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES)) return false;
+    chunk->bump = at + 1;
   }
   FH__STORE_(&chunk->entries[at], (uint64_t)(uintptr_t)object, RELAXED);
   object->fh__slot = chunk->base + at;
@@ -101,22 +104,27 @@ FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object, 
 FH__INLINE void fh__track_recycle(struct fh__chunk *chunk, uint32_t at) {
   FH__STORE_(&chunk->entries[at], (uint64_t)chunk->free << 2 | 1, RELAXED);
   chunk->free = at + 1;
-  chunk->free_count++;
 }
 
-/* Takes the object's entry away, at the moment that its count became zero; by whoever brought it there. */
-FH__INLINE void fh__track_remove(struct fh__track_local *track, fh_object *object) {
+/* Takes the object's entry away, at the moment that its count became zero; by whoever brought it there. The slot word keeps
+ * its old value: the caller frees the object, or links it into a list of the dead. */
+FH__INLINE void fh__track_forget(struct fh__track_local *track, const fh_object *object) {
   uint32_t slot = object->fh__slot;
-  if (!slot) return;
   struct fh__chunk *chunk = track->current;
-  if (FH__UNLIKELY(!chunk || slot - chunk->base >= FH__CHUNK_ENTRIES)) {
+  if (FH__UNLIKELY(slot - chunk->base >= FH__CHUNK_ENTRIES)) {
     chunk = fh__track_chunk_of(slot);
     if (chunk->owner != track->owner) {
-      fh__track_remove_remote(object);
+      fh__track_forget_remote(chunk, slot);
       return;
     }
   }
   fh__track_recycle(chunk, slot - chunk->base);
+}
+
+/* The same for an object that may not be tracked, and may be looked at again. */
+static inline void fh__track_remove(struct fh__track_local *track, fh_object *object) {
+  if (!object->fh__slot) return;
+  fh__track_forget(track, object);
   FH__STORE_(&object->fh__slot, 0, RELAXED);
 }
 
