@@ -79,6 +79,8 @@ void compare(struct result *result, const struct comparison *comparison);
 
 /* ---- crews: threads that start together ---- */
 
+extern bool pin_crews; /* --pin: each thread on a processor of its own, for machines on which others work, too */
+
 typedef void (*crew_body)(unsigned index, void *context, uint64_t n);
 
 struct crew_member {
@@ -87,6 +89,7 @@ struct crew_member {
   pthread_t thread;
   uint64_t begun_ns;
   uint64_t ended_ns;
+  uint64_t processor_ns; /* of its own, in between */
 };
 
 struct crew {
@@ -94,8 +97,9 @@ struct crew {
   crew_body body;
   void *context;
   uint64_t n;
-  atomic_uint arrived;
+  atomic_uint arrived; /* attached */
   atomic_bool go;
+  atomic_uint ready; /* saw `go`, and run */
   pthread_mutex_t lock; /* guards `finished` */
   pthread_cond_t ended;
   unsigned finished;
@@ -104,7 +108,7 @@ struct crew {
 
 /* Starts attached threads that wait for crew_go. The caller is attached. */
 void crew_start(struct crew *crew, unsigned count, crew_body body, void *context, uint64_t n);
-/* Lets them run; returns when all of them wait no more. */
+/* Lets them run; returns at once. */
 void crew_go(struct crew *crew);
 /* Waits in a blocking region until all have detached; returns the ns from the first beginning to the last end. */
 uint64_t crew_finish(struct crew *crew);

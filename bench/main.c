@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FIGURES_MAX = 64, SHUTDOWN_MS = 10000 };
 
@@ -19,10 +20,11 @@ static const struct figure *const families[] = {count_figures,   object_figures,
                                                 mutator_figures, stop_figures,   gc_figures};
 
 static const char usage_text[] =
-    "usage: fh-bench [--json FILE] [--rounds N] [--list] [NAME...]\n"
+    "usage: fh-bench [--json FILE] [--rounds N] [--pin] [--list] [NAME...]\n"
     "  NAME      a figure, or the beginning of names: count, gc.full; none: all\n"
     "  --json    also writes {\"name\": median, ...} to FILE\n"
     "  --rounds  interleaved rounds a figure, 1 to 101; default 9\n"
+    "  --pin     two threads that are measured together get a processor each\n"
     "  --list    only prints the names and what they should reach\n";
 
 /* ---- what is wanted ---- */
@@ -78,6 +80,8 @@ static struct choice parse(int argc, char **argv) {
       choice.json = option_value(argc, argv, &i);
     else if (!strcmp(argv[i], "--rounds"))
       choice.rounds = parse_rounds(option_value(argc, argv, &i));
+    else if (!strcmp(argv[i], "--pin"))
+      pin_crews = true;
     else if (!strcmp(argv[i], "--list"))
       choice.list = true;
     else if (!strcmp(argv[i], "--child"))
@@ -137,6 +141,15 @@ static double measure_and_print(const struct figure *figure, unsigned rounds) {
 
 /* ---- all of them ---- */
 
+/* Two busy threads want two processors for themselves. */
+static void warn_if_busy(void) {
+  double load = 0;
+  const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+  if (processors < 2) fprintf(stderr, "fh-bench: one processor: figures of two threads mean nothing here\n");
+  if (getloadavg(&load, 1) == 1 && load > 0.5 * (double)processors)
+    fprintf(stderr, "fh-bench: the load average is %.1f on %ld processors: expect noise\n", load, processors);
+}
+
 static void write_json(const char *path, const struct figure *const *figure, const double *median, unsigned n) {
   FILE *file = fopen(path, "w");
   if (!file) die("cannot write %s", path);
@@ -153,8 +166,10 @@ int main(int argc, char **argv) {
   const struct choice choice = parse(argc, argv);
   const unsigned n = collect_figures(figure);
   refuse_unknown_names(&choice, figure, n);
-  if (!choice.list)
+  if (!choice.list) {
+    warn_if_busy();
     printf("%-30s %9s %-4s %8s .. %-8s  %-8s\n", "figure", "median", "unit", "least", "most", "reach");
+  }
   for (unsigned i = 0; i < n; i++) {
     if (!is_wanted(&choice, figure[i])) continue;
     if (choice.list) {

@@ -5,7 +5,7 @@
 
 #include <mimalloc.h>
 
-enum { STOPS_A_ROUND = 2000, BLOCKED = 32, RUNNING = 2, WORK_BETWEEN_POLLS = 1000 };
+enum { STOPS_A_ROUND = 400, BLOCKED = 32, RUNNING = 2, WORK_BETWEEN_POLLS = 1000 };
 
 struct stopping {
   atomic_bool over;

@@ -12,6 +12,7 @@ if [ $# -ne 1 ] || [ ! -x "$1" ]; then
 fi
 depgraph=$(realpath "$1")
 fixture=$(realpath "$(dirname "$0")")/data/packages.small
+timeout=$(command -v timeout) || exit 2
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 2
@@ -33,7 +34,7 @@ say() { # RESULT NAME
 }
 
 run() { # ARGUMENT...: leaves status, out and err
-  timeout 120 "$depgraph" --small --seconds 0.02 --swaps 1 --loaders 2 --readers 2 "$@" >out 2>err
+  "$timeout" 120 "$depgraph" --small --seconds 0.02 --swaps 1 --loaders 2 --readers 2 "$@" >out 2>err
   status=$?
 }
 
@@ -161,6 +162,15 @@ if [ "$(id -u)" != 0 ]; then
   expect "a file that may not be read" 2 'Permission denied' secret.txt
 fi
 
+# ---- no apt-cache ----
+
+PATH='' run
+if [ -r /var/lib/dpkg/status ]; then
+  judge "no apt-cache: the packages that are installed" 0 'reading /var/lib/dpkg/status'
+else
+  judge "no apt-cache and nothing installed" 2 'name a file of stanzas'
+fi
+
 # ---- options ----
 
 expect "an option that does not exist" 2 'there is no option --fast' --fast
@@ -168,19 +178,25 @@ expect "an option without its number" 2 '--readers wants a number' good.txt --re
 expect "a number out of range" 2 '--loaders wants a number from 1' --loaders 0 good.txt
 expect "a number with letters behind it" 2 '--swaps wants a number.*not 3x' --swaps 3x good.txt
 expect "half a thread" 2 'wants a whole number' --loaders 1.5 good.txt
+expect "numbers behind an equals sign" 0 "" --loaders=1 --readers=2 --seconds=0 good.txt
+expect "a wrong number behind an equals sign" 2 '--swaps wants a number.*not x' --swaps=x good.txt
 expect "two files" 2 'one FILE' good.txt good.txt
 expect "the help" 0 "" --help
 
 # ---- out of memory ----
 
 # A sanitizer's shadow does not fit under a limit at all, and some builds need more than others before they start.
-small_enough() { (ulimit -v "$1" && "$depgraph" --help) >/dev/null 2>&1; }
-if small_enough 400000; then
-  for copies in 1 2 3 4 5 6 7 8 9 10 11 12; do
+starts_within() { (ulimit -c 0 -v "$1" && exec "$depgraph" --help) >/dev/null 2>&1; }
+if starts_within 400000 2>/dev/null; then
+  for copies in 1 3 6 9 12; do
     for _ in $(seq $((copies * 40))); do cat "$fixture"; done >big.txt
-    (ulimit -v $((300000 + copies * 10000)) && exec timeout 120 "$depgraph" --small --seconds 0.02 --swaps 1 big.txt) >out 2>err
+    (ulimit -v $((300000 + copies * 10000)) && exec "$timeout" 120 "$depgraph" --small --seconds 0.02 --swaps 1 big.txt) >out 2>err
     status=$?
-    if [ $status = 0 ]; then judge "$copies times 6 MB within a limit, enough" 0 ""; else judge "$copies times 6 MB within a limit, too little" 2 'out of memory'; fi
+    if [ $status = 0 ]; then
+      judge "$copies times 6 MB within a limit: enough" 0 ""
+    else
+      judge "$copies times 6 MB within a limit: too little" 2 'out of memory'
+    fi
   done
 else
   echo "skipped: out of memory (this build does not start under a limit)"

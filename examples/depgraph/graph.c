@@ -249,9 +249,3 @@ struct package *shard_intern(struct shard *shard, struct span name, uint64_t has
   shard->count++;
   return package;
 }
-
-struct package *graph_find(const struct graph *graph, struct span name) {
-  uint64_t hash = name_hash(name);
-  const struct shard *shard = graph->shards[hash_shard(hash)];
-  return shard->room ? *find_place(shard->table, shard->room, name, hash) : NULL;
-}

@@ -119,8 +119,6 @@ uint64_t name_hash(struct span name);
 static inline uint32_t hash_shard(uint64_t hash) { return (uint32_t)(hash >> 58); }
 /* The package of that name, borrowed from the shard; a new one if there is none. NULL: no memory. */
 struct package *shard_intern(struct shard *shard, struct span name, uint64_t hash);
-/* The package of that name or NULL, borrowed from the graph. */
-struct package *graph_find(const struct graph *graph, struct span name);
 
 /* Makes room for one more reference; cells_give and cells_set fill it, so the two of them cannot fail. */
 bool cells_reserve(struct cells *cells);

@@ -59,13 +59,19 @@ static void make_small(struct options *options) {
   options->seconds = options->counted_seconds = 0.2;
 }
 
+/* True if the word is the option, alone or with its value behind "=". */
+static bool is_option(const char *word, const char *option) {
+  size_t n = strlen(option);
+  return strncmp(word, option, n) == 0 && (word[n] == '\0' || word[n] == '=');
+}
+
 /* Reads an option that has a value. */
-static bool read_valued(struct options *options, const char *option, const char *value) {
-  if (!strcmp(option, "--loaders")) return read_count(option, value, 1, THREADS_MAX, &options->loaders);
-  if (!strcmp(option, "--readers")) return read_count(option, value, 1, THREADS_MAX, &options->readers);
-  if (!strcmp(option, "--swaps")) return read_count(option, value, 0, SWAPS_MAX, &options->swaps);
-  if (!strcmp(option, "--seconds")) return read_number(option, value, 0, 86400, &options->seconds);
-  fprintf(stderr, "depgraph: there is no option %s; --help shows those that there are\n", option);
+static bool read_valued(struct options *options, const char *word, const char *value) {
+  if (is_option(word, "--loaders")) return read_count("--loaders", value, 1, THREADS_MAX, &options->loaders);
+  if (is_option(word, "--readers")) return read_count("--readers", value, 1, THREADS_MAX, &options->readers);
+  if (is_option(word, "--swaps")) return read_count("--swaps", value, 0, SWAPS_MAX, &options->swaps);
+  if (is_option(word, "--seconds")) return read_number("--seconds", value, 0, 86400, &options->seconds);
+  fprintf(stderr, "depgraph: there is no option %s; --help shows those that there are\n", word);
   return false;
 }
 
@@ -81,16 +87,13 @@ enum options_result options_read(struct options *options, int argc, char **argv)
                               .counted_seconds = 1};
   for (int i = 1; i < argc; i++)
     if (!strcmp(argv[i], "--small")) make_small(options);
-  bool only_files = false;
   for (int i = 1; i < argc; i++) {
-    const char *word = argv[i];
-    if (!only_files && !strcmp(word, "--help")) return OPTIONS_HELP;
-    if (!only_files && !strcmp(word, "--small")) continue;
-    if (!only_files && !strcmp(word, "--"))
-      only_files = true;
-    else if (only_files || word[0] != '-' || word[1] == '\0') {
+    const char *word = argv[i], *equals = strchr(word, '=');
+    if (!strcmp(word, "--help") || !strcmp(word, "-h")) return OPTIONS_HELP;
+    if (!strcmp(word, "--small")) continue;
+    if (word[0] != '-' || word[1] == '\0') {
       if (!set_file(options, word)) return OPTIONS_WRONG;
-    } else if (!read_valued(options, word, argv[i + 1] ? argv[++i] : NULL))
+    } else if (!read_valued(options, word, equals ? equals + 1 : argv[i + 1] ? argv[++i] : NULL))
       return OPTIONS_WRONG;
   }
   return OPTIONS_RUN;

@@ -67,12 +67,6 @@ void problems_append(struct problems *problems, const struct problems *part, uin
     problems->count[kind] += part->count[kind] - kept_of_kind(part, (enum problem_kind)kind);
 }
 
-uint64_t problems_total(const struct problems *problems) {
-  uint64_t total = 0;
-  for (int kind = 0; kind < PROBLEM_KINDS; kind++) total += problems->count[kind];
-  return total;
-}
-
 void problems_print(const struct problems *problems, const char *file) {
   for (size_t i = 0; i < problems->kept_count; i++) {
     const struct problem *problem = &problems->kept[i];

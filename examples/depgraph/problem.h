@@ -47,7 +47,6 @@ struct problems {
 void problems_add(struct problems *problems, enum problem_kind kind, uint64_t line, struct span text);
 /* Appends those of a part that begins after `lines_before` lines. */
 void problems_append(struct problems *problems, const struct problems *part, uint64_t lines_before);
-uint64_t problems_total(const struct problems *problems);
 /* Writes them to standard error, each as FILE:LINE: what; at the end of each kind how many more there are. */
 void problems_print(const struct problems *problems, const char *file);
 void problems_finish(struct problems *problems);

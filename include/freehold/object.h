@@ -25,7 +25,7 @@ extern "C" {
  * type    index in the type table. Written once, at birth.
  * lock    one-byte mutex (lock.h).
  * flags   PUBLISHED and others. Written by the owner while private, afterwards atomically or with the world stopped.
- * bias    the owner's word: owner's id (16 bits), candidate mark (1 bit), local count (15 bits). Written by the owner,
+ * bias    the owner's word: owner's id (16 bits), candidate mark (1 bit), local count less one (15 bits). Written by the owner,
  *         or by who claimed the owner, or with the world stopped; read by anybody, with acquire.
  * shared  everybody else's count (26 bits, signed) above 6 state bits. Atomic once the object is published. */
 typedef struct fh_object {
@@ -37,33 +37,31 @@ typedef struct fh_object {
   uint32_t fh__shared;
 } fh_object;
 
-/* The bias word. The mark stands right above the local count, and is set in every newborn and in every thread's stamp,
- * so `bias ^ stamp` of the owner's own marked object is its local count, and one unsigned comparison tests the owner,
- * the mark and the count together. */
+/* The bias word. Its lowest 15 bits hold the owner's references less one: an owned object has at least one. The mark stands
+ * right above, and is set in every newborn and in every thread's stamp, so `bias ^ stamp` of the owner's own marked object is
+ * that number; and one unsigned comparison of the new value tests the owner, the mark, overflow and the last reference. */
 #define FH__BIAS_LOCAL_MAX 0x7fffu
 #define FH__BIAS_MARK 0x8000u
 #define FH__BIAS_OWNER_SHIFT 16
-#define FH__BIAS_IMMORTAL 0x0000ffffu /* owner nobody, local count at its maximum: the inline paths return at once */
+#define FH__BIAS_IMMORTAL 0x0000ffffu /* owner nobody, all bits below set: the inline paths return at once */
 
 FH_API void fh__retain_slow(fh_object *object);
 FH_API void fh__release_slow(fh_object *object);
 
-/* The probability keeps the immortal case in line, right behind the owner's: 1.8 plain additions instead of 2.3. */
+/* The probability keeps the immortal case in line, right behind the owner's (docs/refcount.md, "Immortal"). */
 static inline void fh__retain(fh_object *object) {
-  uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED);
-  uint32_t local = bias ^ fh__tls.stamp;
-  if (__builtin_expect_with_probability(local < FH__BIAS_LOCAL_MAX, 1, 0.7))
-    __atomic_store_n(&object->fh__bias, bias + 1, __ATOMIC_RELAXED);
-  else if (__builtin_expect(bias != FH__BIAS_IMMORTAL, 0))
+  uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) + 1;
+  if (__builtin_expect_with_probability((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1, 0.6))
+    __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
+  else if (__builtin_expect(bias != FH__BIAS_IMMORTAL + 1, 0))
     fh__retain_slow(object);
 }
 
 static inline void fh__release(fh_object *object) {
-  uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED);
-  uint32_t local = bias ^ fh__tls.stamp;
-  if (__builtin_expect_with_probability(local - 2 < FH__BIAS_LOCAL_MAX - 1, 1, 0.7))
-    __atomic_store_n(&object->fh__bias, bias - 1, __ATOMIC_RELAXED);
-  else if (__builtin_expect(bias != FH__BIAS_IMMORTAL, 0))
+  uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) - 1;
+  if (__builtin_expect_with_probability((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1, 0.6))
+    __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
+  else if (__builtin_expect(bias != FH__BIAS_IMMORTAL - 1, 0))
     fh__release_slow(object);
 }
 

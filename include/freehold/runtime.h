@@ -75,8 +75,8 @@ static inline FH_MUST_USE fh_status fh_init(const fh_options *options) {
  *
  * Shape:   `wait_ms`: how long to wait for mutators to detach; 0 does not wait. `leaked_out` may be NULL; it receives the
  *          number of objects that were still alive at the end, those of untracked types included.
- * Owns:    the references in registered roots are released. Leaked objects stay allocated, and
- *          their pointers must not be used any more.
+ * Owns:    the references in registered roots are released. Leaked objects of tracked types are
+ *          freed without dealloc; those of untracked types (FH_ACYCLIC, or without references) cannot be found, and stay.
  * Threads: a detached caller. Threads in blocking regions count as attached.
  * Runs:    may block; finalizers, dealloc, collections. Until the call returns, fh_attach says FH_ESHUTDOWN.
  * Errors:  FH_EBUSY: mutators are still attached (or the caller is); the runtime stays usable, nothing changed.

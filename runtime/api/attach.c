@@ -62,7 +62,7 @@ static void detach_at_exit(void *argument) {
   thread->exit_registered = false;
   struct fh__mutator *me = thread->mutator;
   if (!me) return;
-  if (is_blocking(thread)) fh__go_online(me);
+  if (is_blocking(thread)) fh__mutator_go_online(me);
   thread->top = 0;
   thread->level[0] = 1;
   me->no_safepoint = me->in_dealloc = 0;
@@ -91,7 +91,7 @@ static fh_status bind(const char *name, uint32_t phase_wanted) {
     return FH_ESHUTDOWN;
   }
   name_mutator(sync, name);
-  fh__go_online(me);
+  fh__mutator_go_online(me);
   me->heap = fh__shared.heap_is_ours ? fh__backend_heap() : NULL;
   thread->mutator = me;
   thread->top = 0;
@@ -131,7 +131,7 @@ void fh__unbind(struct fh__mutator *me) {
   fh__account_settle(&me->account);
   me->heap = NULL;
   fh__mutator_go_offline(me, merge_and_settle);
-  fh__relief_leaving(&me->sync);
+  fh__tell_departure(me);
   struct fh__thread *thread = &fh__thread;
   thread->mutator = NULL;
   thread->top = 0;
@@ -149,7 +149,7 @@ fh_status fh_attach(const char *name) {
     return FH_OK;
   }
   open_level(thread, "fh_attach");
-  fh__go_online(thread->mutator);
+  fh__mutator_go_online(thread->mutator);
   hide_sections(thread);
   fh_safepoint();
   return FH_OK;
@@ -189,10 +189,8 @@ bool fh_is_attached(void) { return fh__self() != &fh__nobody; }
 
 /* ---- blocking regions ---- */
 
-void fh_blocking_begin(void) {
-  struct fh__thread *thread = &fh__thread;
-  struct fh__mutator *me = fh__self();
-  if (FH__UNLIKELY(me == &fh__nobody)) {
+static FH__COLD void blocking_begin_slow(struct fh__thread *thread, struct fh__mutator *me) {
+  if (me == &fh__nobody) {
     if (!thread->mutator) fh__misuse("fh_blocking_begin", NULL, "the calling thread is not attached");
     thread->level[thread->top]++;
     return;
@@ -200,8 +198,20 @@ void fh_blocking_begin(void) {
   check_may_leave(me, "fh_blocking_begin");
   fh_safepoint(); /* runs application code, which may block: before the level changes */
   open_level(thread, "fh_blocking_begin");
-  if (FH__UNLIKELY(me->no_safepoint)) return; /* release builds: stays online, others wait for it */
+  if (me->no_safepoint) return; /* release builds: stays online, others wait for it */
   fh__critical_suspend(me);
+  fh__go_offline(me);
+}
+
+void fh_blocking_begin(void) {
+  struct fh__thread *thread = &fh__thread;
+  struct fh__mutator *me = fh__self();
+  bool nothing_special = !FH__LOAD(&me->sync.attention, RELAXED) && !me->no_safepoint && !me->critical;
+  if (FH__UNLIKELY(!nothing_special) || FH__UNLIKELY(thread->top + 1 == FH__MODE_DEPTH)) {
+    blocking_begin_slow(thread, me);
+    return;
+  }
+  thread->level[++thread->top] = 1;
   fh__go_offline(me);
 }
 
@@ -212,7 +222,7 @@ void fh_blocking_end(void) {
   thread->top--;
   struct fh__mutator *me = thread->mutator;
   if (FH__UNLIKELY(me->no_safepoint)) return; /* it stayed online */
-  fh__go_online(me);
-  fh__critical_resume(me);
+  fh__mutator_go_online(me);
+  if (FH__UNLIKELY(me->critical != NULL)) fh__critical_resume(me);
   fh_safepoint();
 }

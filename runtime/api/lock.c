@@ -16,7 +16,7 @@ static void wait_for(struct fh__mutator *me, uint8_t *lock, const char *call, co
   }
   fh__go_offline(me);
   fh__byte_lock_wait(lock);
-  fh__go_online(me);
+  fh__mutator_go_online(me);
 }
 
 /* ---- by hand ---- */

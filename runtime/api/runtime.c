@@ -167,8 +167,10 @@ fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out) {
   fh__mutex_lock(&lock);
   fh_status status = begin_ending_locked();
   fh__mutex_unlock(&lock);
-  if (leaked_out && (status == FH_OK || status == FH_EEXIST)) *leaked_out = 0;
-  if (status == FH_EEXIST) return FH_OK;
+  if (status == FH_EEXIST) { /* others use it on: nothing leaked yet */
+    if (leaked_out) *leaked_out = 0;
+    return FH_OK;
+  }
   if (status) return status;
   if (!wait_until_alone(wait_ms)) {
     set_phase(FH__PHASE_RUNNING, 1);

@@ -15,11 +15,9 @@
 
 /* ---- moves ---- */
 
-void fh__go_online(struct fh__mutator *me) { fh__mutator_go_online(me); }
-
-void fh__go_offline(struct fh__mutator *me) {
-  fh__mutator_go_offline(me, fh__merge_own);
-  fh__relief_leaving(&me->sync);
+FH__COLD void fh__tell_departure(struct fh__mutator *me) {
+  fh__stop_arrive(&me->sync);
+  if (fh__attention_of(&me->sync) & FH__ATTEND_GRACE) fh__relief_leaving();
 }
 
 /* ---- the safepoint ---- */

@@ -4,6 +4,7 @@
 #define FH_API_SAFEPOINT_H
 
 #include "mutator/mutator.h"
+#include "ref/merge.h"
 
 /* Parks if the world stops, and does what the attention word asks for. */
 void fh__safepoint_run(struct fh__mutator *me);
@@ -12,8 +13,13 @@ void fh__safepoint_housekeep(struct fh__mutator *me);
 /* Housekeeping and full collections until nothing changes any more. */
 void fh__safepoint_settle(struct fh__mutator *me);
 
-void fh__go_online(struct fh__mutator *me);
-void fh__go_offline(struct fh__mutator *me);
+/* By a mutator that left ATTACHED: tells those who may have waited for just that. */
+void fh__tell_departure(struct fh__mutator *me);
+
+FH__INLINE void fh__go_offline(struct fh__mutator *me) {
+  fh__mutator_go_offline(me, fh__merge_own);
+  if (FH__UNLIKELY(fh__attention_of(&me->sync) & (FH__ATTEND_STOP | FH__ATTEND_GRACE))) fh__tell_departure(me);
+}
 
 /* Critical sections are given up while their thread waits or runs other code, and the innermost is taken again. */
 void fh__critical_suspend(struct fh__mutator *me);

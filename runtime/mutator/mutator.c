@@ -7,13 +7,12 @@
 #include "sync/stop.h"
 
 enum { POISON = 0xdb };
-#define NOBODY_STAMP ((uint32_t)FH__NOBODY << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK)
 
 struct fh__mutator fh__nobody = {
     .sync = {.attention = FH__ATTEND_NEVER, .state = FH__DETACHED, .id = FH__NOBODY, .name = "(not attached)"}};
 
 __thread struct fh__tls fh__tls __attribute__((tls_model("initial-exec"))) = {
-    NOBODY_STAMP, 0, &fh__nobody.sync.attention};
+    FH__NOBODY_STAMP, 0, &fh__nobody.sync.attention};
 __thread struct fh__thread fh__thread __attribute__((tls_model("initial-exec")));
 
 struct fh__shared fh__shared;
@@ -42,30 +41,10 @@ void fh__mutator_destroy(struct fh__mutator *mutator) {
 
 /* ---- moves ---- */
 
-static void show_mutator(struct fh__mutator *me) {
-  /* A stamp that matches no object sends every count operation out of line, where it is checked or counted. */
-  fh__tls.stamp = fh__shared.out_of_line ? NOBODY_STAMP : me->stamp;
-  fh__tls.attention = &me->sync.attention;
-}
-
-static void show_nobody(void) {
-  fh__tls.stamp = NOBODY_STAMP;
-  fh__tls.attention = &fh__nobody.sync.attention;
-}
-
-void fh__mutator_go_online(struct fh__mutator *me) {
-  fh__state_attach(&me->sync);
-  show_mutator(me);
-}
-
-void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
-  while (!fh__state_detach(&me->sync)) merge(me);
-  show_nobody();
-}
-
 void fh__mutator_lock_stop(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
   if (fh__mutex_try_lock(&fh__stop.lock)) return;
   fh__mutator_go_offline(me, merge);
+  fh__stop_arrive(&me->sync);
   fh__mutex_lock(&fh__stop.lock);
   /* Only the holder of the stop lock can stop this mutator, so nothing but a claim can delay it now. */
   fh__mutator_go_online(me);

@@ -110,10 +110,22 @@ struct fh__mutator *fh__mutator_create(void);
 void fh__mutator_born(struct fh__mutator *mutator);
 void fh__mutator_destroy(struct fh__mutator *mutator);
 
-/* Moves of the calling thread's mutator, with what belongs to them: the thread-local words, and merging the own queue where a
- * detach finds it filled (`merge` is the layer above's). */
-void fh__mutator_go_online(struct fh__mutator *me);
-void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *));
+/* Moves of the calling thread's mutator, with the thread-local words. A stamp that matches no object sends every count
+ * operation out of line, where it is checked or counted. `merge` empties the own queue; it is the layer above's. */
+#define FH__NOBODY_STAMP ((uint32_t)FH__NOBODY << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK)
+
+FH__INLINE void fh__mutator_go_online(struct fh__mutator *me) {
+  fh__state_attach(&me->sync);
+  fh__tls.stamp = fh__shared.out_of_line ? FH__NOBODY_STAMP : me->stamp;
+  fh__tls.attention = &me->sync.attention;
+}
+
+FH__INLINE void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
+  while (FH__UNLIKELY(!fh__state_detach(&me->sync))) merge(me);
+  fh__tls.stamp = FH__NOBODY_STAMP;
+  fh__tls.attention = &fh__nobody.sync.attention;
+}
+
 /* Takes the stop lock; offline while it has to wait, so that another requester can stop this mutator. */
 void fh__mutator_lock_stop(struct fh__mutator *me, void (*merge)(struct fh__mutator *));
 

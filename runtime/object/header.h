@@ -2,7 +2,7 @@
 /* The 16 bytes in front of every object, as the runtime reads them. The public header declares the words; here are their
  * bits, and who may write what.
  *
- *   bias     31..16 owner | 15 mark | 14..0 local        shared   31..6 count (signed) | 5..0 state bits
+ *   bias     31..16 owner | 15 mark | 14..0 local - 1    shared   31..6 count (signed) | 5..0 state bits
  *
  *   [ref.sum]       true count = local + count(shared)
  *   [ref.merged]    MERGED          => owner = 0 and local = 0; the count is all in shared
@@ -49,7 +49,10 @@ enum { FH__NOBODY = 0xffffu, FH__MUTATORS_MAX = 0xfffeu };
 
 FH__INLINE int32_t fh__count_of(uint32_t shared) { return (int32_t)shared >> FH__COUNT_SHIFT; }
 FH__INLINE uint32_t fh__owner_of(uint32_t bias) { return bias >> FH__BIAS_OWNER_SHIFT; }
-FH__INLINE uint32_t fh__local_of(uint32_t bias) { return bias & FH__LOCAL_MASK; }
+/* The owner's references; none if nobody owns the object. */
+FH__INLINE uint32_t fh__local_of(uint32_t bias) { return fh__owner_of(bias) ? (bias & FH__LOCAL_MASK) + 1 : 0; }
+/* The bias word of an object that its owner refers to `local` times, at least once. */
+FH__INLINE uint32_t fh__bias_with(uint32_t stamp, uint32_t local) { return stamp + (local - 1); }
 FH__INLINE uint32_t fh__stamp_of(uint32_t id) { return id << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK; }
 FH__INLINE bool fh__is_dead_count(uint32_t shared) {
   return (shared & (FH__MERGED | FH__QUEUED | FH__IMMORTAL)) == FH__MERGED && fh__count_of(shared) == 0;
@@ -71,7 +74,7 @@ FH__INLINE uint64_t fh__header_birth(uint32_t type, uint32_t flags) {
   return word;
 }
 FH__INLINE void fh__header_write(fh_object *object, uint64_t birth, uint32_t stamp) {
-  uint64_t second = (uint64_t)stamp | 1; /* local 1; shared 0 */
+  uint64_t second = stamp; /* one reference of the owner's; shared 0 */
   if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) second <<= 32;
   __builtin_memcpy(object, &birth, sizeof birth);
   __builtin_memcpy((char *)object + 8, &second, sizeof second);

@@ -7,7 +7,7 @@
 #include "ref/merge.h"
 #include "ref/publish.h"
 
-static void count_overflow(struct fh__mutator *me, fh_object *object) {
+static FH__COLD void count_overflow(struct fh__mutator *me, fh_object *object) {
   if (FH__OR(&object->fh__shared, FH__IMMORTAL, RELAXED) & FH__IMMORTAL) return;
   FH__BUMP(&me->counters.overflows, 1);
   fh__log(FH_LOG_WARNING, "freehold: the count of object %p of type %s overflowed; it is immortal from now on", (void *)object,
@@ -15,14 +15,14 @@ static void count_overflow(struct fh__mutator *me, fh_object *object) {
 }
 
 /* Adds to the shared count; whoever sees half of its range makes the object immortal. */
-static void add_shared(struct fh__mutator *me, fh_object *object, uint32_t n) {
+FH__INLINE void add_shared(struct fh__mutator *me, fh_object *object, uint32_t n) {
   uint32_t old = FH__ADD(&object->fh__shared, n * FH__ONE, RELAXED); /* a reference exists: nothing to order */
   if (FH__UNLIKELY(fh__count_of(old) >= FH__IMMORTAL_AT)) count_overflow(me, object);
 }
 
 /* ---- retain ---- */
 
-static void owner_retain(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+static __attribute__((noinline)) void owner_retain(struct fh__mutator *me, fh_object *object, uint32_t bias) {
   FH__BUMP(&me->counters.owner_retains, 1);
   if (fh__local_of(bias) >= FH__SPILL_AT) {
     uint32_t half = fh__local_of(bias) / 2;
@@ -33,41 +33,56 @@ static void owner_retain(struct fh__mutator *me, fh_object *object, uint32_t bia
   FH__STORE_(&object->fh__bias, (bias | FH__BIAS_MARK) + 1, RELAXED);
 }
 
-_Noreturn static FH__COLD void refuse_private(const char *call, const fh_object *object) {
-  fh__misuse(call, object, "a private object of another thread (it was not published)");
+/* The two entries below are leaves for strangers, whose operation should cost little more than its atomic instruction: a
+ * published object whose count matters. Everything else is a tail call. */
+FH__INLINE bool is_counted_stranger(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
+  if (FH__UNLIKELY(fh__owns(me, bias)) || FH__UNLIKELY(me == &fh__nobody) || FH__CHECKED) return false;
+  return FH__LIKELY(fh__is_published(object)) && FH__LIKELY(!(FH__LOAD(&object->fh__shared, RELAXED) & FH__IMMORTAL));
 }
 
-/* A stranger's way, in one line of conditions: published, and its count matters. */
-FH__INLINE bool is_counted_stranger(const fh_object *object, const char *call) {
-  if (FH__UNLIKELY(!fh__is_published(object)) && !fh__is_immortal(object)) refuse_private(call, object);
-  return FH__LIKELY(!(FH__LOAD(&object->fh__shared, RELAXED) & FH__IMMORTAL));
+/* True if the object is immortal; traps unless a stranger may count it. */
+static bool check_stranger(const struct fh__mutator *me, const char *call, const fh_object *object) {
+  if (me == &fh__nobody) fh__misuse(call, object, "the calling thread is not attached");
+  if (fh__is_immortal(object)) return true;
+  if (!fh__is_published(object)) fh__misuse(call, object, "a private object of another thread (it was not published)");
+  return false;
+}
+
+static __attribute__((noinline)) void retain_otherwise(struct fh__mutator *me, fh_object *object) {
+  if (FH__CHECKED) fh__check_object("fh_retain", object);
+  uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE);
+  if (fh__owns(me, bias)) {
+    owner_retain(me, object, bias);
+  } else if (check_stranger(me, "fh_retain", object)) {
+    FH__BUMP(&me->counters.immortal_skips, 1);
+  } else {
+    FH__BUMP(&me->counters.stranger_retains, 1);
+    add_shared(me, object, 1);
+  }
 }
 
 void fh__retain_slow(fh_object *object) {
-  struct fh__mutator *me = fh__self_or_trap("fh_retain", object);
-  if (FH__CHECKED) fh__check_object("fh_retain", object);
+  struct fh__mutator *me = fh__self();
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (fh__owns(me, bias)) {
-    owner_retain(me, object, bias);
-  } else if (bias != FH__BIAS_IMMORTAL && is_counted_stranger(object, "fh_retain")) {
+  if (FH__LIKELY(is_counted_stranger(me, object, bias))) {
     FH__BUMP(&me->counters.stranger_retains, 1);
     add_shared(me, object, 1);
-  } else {
-    FH__BUMP(&me->counters.immortal_skips, 1);
+    return;
   }
+  retain_otherwise(me, object);
 }
 
 /* ---- release ---- */
 
 /* A private object's local count is used up: takes back what had spilled. */
-static bool take_back(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+static bool take_back(struct fh__mutator *me, fh_object *object) {
   uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
   if (shared & FH__IMMORTAL) return true;
   int32_t spilled = fh__count_of(shared);
   if (spilled <= 0) return false;
   uint32_t back = spilled < FH__SPILL_AT ? (uint32_t)spilled : FH__SPILL_AT;
   FH__STORE_(&object->fh__shared, shared - back * FH__ONE, RELAXED); /* private: nobody else touches it */
-  FH__STORE_(&object->fh__bias, bias - 1 + back, RELAXED);
+  FH__STORE_(&object->fh__bias, fh__bias_with(me->stamp, back), RELAXED);
   FH__BUMP(&me->counters.take_backs, 1);
   return true;
 }
@@ -79,7 +94,7 @@ static void owner_release(struct fh__mutator *me, fh_object *object, uint32_t bi
     FH__BUMP(&me->counters.owner_releases, 1);
     FH__STORE_(&object->fh__bias, bias - 1, RELAXED);
   } else if (!fh__is_published(object)) {
-    if (!take_back(me, object, bias)) fh__ref_die(me, object);
+    if (!take_back(me, object)) fh__ref_die(me, object);
   } else if (fh__merge_last(me, object)) {
     fh__ref_die(me, object);
   }
@@ -90,37 +105,44 @@ FH__INLINE bool is_last_private(const fh_object *object, uint32_t bias) {
   return fh__local_of(bias) == 1 && !fh__is_published(object) && FH__LOAD(&object->fh__shared, RELAXED) == 0;
 }
 
-_Noreturn static FH__COLD void refuse_surplus(const fh_object *object) {
-  fh__misuse("fh_release", object, "more releases than references");
+/* A stranger's release brought the shared count from `old` to zero or below. */
+static __attribute__((noinline)) void stranger_crossed(struct fh__mutator *me, fh_object *object, uint32_t old, uint32_t owner) {
+  int32_t count = fh__count_of(old);
+  if (!(old & FH__MERGED)) {
+    if (count == 0) fh__merge_hand_over(me, object, owner);
+    return;
+  }
+  if (count < 1) fh__misuse("fh_release", object, "more releases than references");
+  if (!(old & (FH__QUEUED | FH__IMMORTAL))) fh__ref_die(me, object);
 }
 
-static void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t owner) {
+FH__INLINE void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
   FH__BUMP(&me->counters.stranger_releases, 1);
   /* acq_rel: releases what this holder did to whoever destroys, acquires what the others did if it is us. */
   uint32_t old = FH__SUB(&object->fh__shared, FH__ONE, ACQ_REL);
-  if (FH__LIKELY(fh__count_of(old) > 1)) return; /* others hold it, or the owner's count decides */
-  if (!(old & FH__MERGED)) {
-    if (fh__count_of(old) == 0) fh__merge_hand_over(me, object, owner);
-    return;
-  }
-  if (fh__count_of(old) < 1) refuse_surplus(object);
-  if (!(old & (FH__QUEUED | FH__IMMORTAL))) fh__ref_die(me, object);
+  if (FH__UNLIKELY(fh__count_of(old) <= 1)) stranger_crossed(me, object, old, fh__owner_of(bias));
+}
+
+static __attribute__((noinline)) void release_otherwise(struct fh__mutator *me, fh_object *object) {
+  if (FH__CHECKED) fh__check_object("fh_release", object);
+  uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE);
+  if (fh__owns(me, bias))
+    owner_release(me, object, bias);
+  else if (check_stranger(me, "fh_release", object))
+    FH__BUMP(&me->counters.immortal_skips, 1);
+  else
+    stranger_release(me, object, bias);
 }
 
 void fh__release_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (FH__CHECKED) fh__check_object("fh_release", object);
-  if (fh__owns(me, bias)) { /* so it is attached: nobody owns nothing */
-    if (FH__LIKELY(is_last_private(object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
-    owner_release(me, object, bias);
+  if (is_counted_stranger(me, object, bias)) {
+    stranger_release(me, object, bias);
     return;
   }
-  (void)fh__self_or_trap("fh_release", object);
-  if (bias != FH__BIAS_IMMORTAL && is_counted_stranger(object, "fh_release"))
-    stranger_release(me, object, fh__owner_of(bias));
-  else
-    FH__BUMP(&me->counters.immortal_skips, 1);
+  if (fh__owns(me, bias) && is_last_private(object, bias) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
+  release_otherwise(me, object);
 }
 
 /* ---- looking and trying ---- */
@@ -144,7 +166,7 @@ bool fh__try_retain(struct fh__mutator *me, fh_object *object) {
 bool fh_try_retain(void *object) {
   struct fh__mutator *me = fh__self_or_trap("fh_try_retain", object);
   fh_object *header = object;
-  if (!fh__owns(me, FH__LOAD(&header->fh__bias, ACQUIRE))) (void)is_counted_stranger(header, "fh_try_retain");
+  if (!fh__owns(me, FH__LOAD(&header->fh__bias, ACQUIRE))) (void)check_stranger(me, "fh_try_retain", header);
   return fh__try_retain(me, object);
 }
 

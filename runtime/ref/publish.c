@@ -52,7 +52,7 @@ static void unlink_untracked(struct gray *gray, fh_object *object) {
   gray->first = (fh_object *)(uintptr_t)(((uint64_t)(bias & 0xffffu) << 32 | FH__LOAD(&object->fh__slot, RELAXED)) << 4);
   FH__STORE_(&object->fh__slot, 0, RELAXED);
   FH__STORE_(&object->fh__shared, shared - local * FH__ONE, RELAXED);
-  FH__STORE_(&object->fh__bias, (bias & 0xffff0000u) | FH__BIAS_MARK | local, RELAXED);
+  FH__STORE_(&object->fh__bias, fh__bias_with(fh__stamp_of(fh__owner_of(bias)), local), RELAXED);
 }
 
 static fh_object *take_gray(struct gray *gray) {

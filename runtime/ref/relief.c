@@ -101,9 +101,8 @@ bool fh__relief_wake_ripe(void) {
   return sleepers;
 }
 
-void fh__relief_leaving(const struct fh__sync_local *sync) {
-  /* seq_cst: "move the state; look at GRACE" against "raise GRACE; look at the states". */
-  if (FH__UNLIKELY(FH__LOAD(&sync->attention, SEQ_CST) & FH__ATTEND_GRACE) && fh__grace_advance()) fh__relief_wake_ripe();
+FH__COLD void fh__relief_leaving(void) {
+  if (fh__grace_advance()) fh__relief_wake_ripe();
 }
 
 void fh__relief_quiesce(struct fh__mutator *me) {

@@ -9,8 +9,8 @@
 void fh__relief_quiesce(struct fh__mutator *me);
 /* Raises LIMBO with those whose sealed batch is ripe; true if some of them sleep. */
 bool fh__relief_wake_ripe(void);
-/* By a mutator that just left ATTACHED: it may have been the last that a grace period waited for. */
-void fh__relief_leaving(const struct fh__sync_local *sync);
+/* By a mutator that just left ATTACHED with GRACE raised: it may have been the last that a grace period waited for. */
+void fh__relief_leaving(void);
 /* Frees the sealed batch if it is ripe; seals the open one if it is large, or if `all`. */
 void fh__relief_limbo(struct fh__mutator *me, bool all);
 /* Does for sleeping mutators what they cannot do: seals and frees their limbo, tidies heaps with at least `debt` bytes. */

@@ -15,13 +15,6 @@
 
 #include "sync/registry.h"
 
-struct fh__grace {
-  uint64_t epoch;     /* atomic: the last number given out */
-  uint64_t completed; /* atomic: the last one that has passed */
-};
-
-extern struct fh__grace fh__grace;
-
 /* Asks for a grace period; returns its number. */
 uint64_t fh__grace_request(void);
 /* True if period `number` has passed. */
@@ -32,10 +25,5 @@ static inline bool fh__grace_passed(uint64_t number) {
 bool fh__grace_advance(void);
 /* In a stopped world: everything retired so far is ripe. Returns the number to seal it with. */
 uint64_t fh__grace_stopped(void);
-
-static inline void fh__grace_quiesce(struct fh__sync_local *sync) {
-  /* acquire: [grace.unreachable]; release: [grace.finished] */
-  FH__STORE_(&sync->quiescent, FH__LOAD(&fh__grace.epoch, SEQ_CST), RELEASE);
-}
 
 #endif

@@ -82,11 +82,6 @@ bool fh__queue_push(struct fh__producer *producer, struct fh__queue *queue, void
 
 /* ---- draining ---- */
 
-bool fh__queue_is_empty(const struct fh__queue *queue) {
-  /* seq_cst: the second half of Q1; partner: the read-modify-write of a push. */
-  return !FH__LOAD(&queue->head, SEQ_CST) && !FH__LOAD(&queue->taken, SEQ_CST);
-}
-
 static void let_go(struct fh__queue *queue, struct fh__segment *segment, struct fh__producer *recycler) {
   FH__STORE_(&queue->taken, segment->next, RELAXED);
   queue->at = 0;

@@ -48,7 +48,10 @@ void fh__producer_finish(struct fh__producer *producer);
 
 /* Appends an item; false: no memory for a segment, nothing happened. */
 bool fh__queue_push(struct fh__producer *producer, struct fh__queue *queue, void *item);
-bool fh__queue_is_empty(const struct fh__queue *queue);
+FH__INLINE bool fh__queue_is_empty(const struct fh__queue *queue) {
+  /* seq_cst: the second half of Q1; partner: the read-modify-write of a push. */
+  return !FH__LOAD(&queue->head, SEQ_CST) && !FH__LOAD(&queue->taken, SEQ_CST);
+}
 /* The next item, or NULL; by the holder of the exclusive right, whose producer part gets drained segments. */
 void *fh__queue_pop(struct fh__queue *queue, struct fh__producer *recycler);
 

@@ -9,7 +9,7 @@ struct fh__sync_local *fh__registry_adopt(void) {
   if (fh__registry.free_head) {
     sync = fh__registry.table[fh__registry.free_head];
     fh__registry.free_head = sync->next_free;
-    fh__registry.adoptions++;
+    FH__BUMP(&fh__registry.adoptions, 1);
     FH__STORE_(&sync->bound, 1, RELAXED); /* [state.bound]: the lock orders it against unbind */
     FH__ADD(&fh__registry.bound, 1, RELAXED);
   }

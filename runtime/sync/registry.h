@@ -13,7 +13,7 @@ struct fh__registry {
   uint32_t count;     /* atomic: ids 1..count are there */
   uint32_t bound;     /* atomic: threads that are attached or in blocking regions */
   uint32_t free_head; /* id of the first unbound mutator, 0: none */
-  uint64_t adoptions;
+  uint64_t adoptions; /* atomic */
   struct fh__sync_local *table[FH__MUTATORS_MAX + 1];
 };
 

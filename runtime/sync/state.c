@@ -57,23 +57,18 @@ static void come_in(struct fh__sync_local *sync, struct wait *wait) {
   if (!fh__queue_is_empty(&sync->queue)) fh__attend(sync, FH__ATTEND_MERGE); /* pushes that saw us away */
 }
 
-void fh__state_attach(struct fh__sync_local *sync) {
+FH__COLD void fh__state_attach_slow(struct fh__sync_local *sync) {
   struct wait wait = {0, false};
   come_in(sync, &wait);
 }
 
-bool fh__state_detach(struct fh__sync_local *sync) {
-  FH__SWAP(&sync->state, FH__DETACHED, SEQ_CST); /* detach */
-  if (FH__UNLIKELY(!fh__queue_is_empty(&sync->queue))) {
-    uint32_t state = FH__DETACHED;
-    if (FH__CAS(&sync->state, &state, FH__ATTACHED, SEQ_CST)) {
-      fh__grace_quiesce(sync);
-      return false;
-    }
-    /* Claimed or stopped: whoever holds it looks at the queue when it lets go. */
-  }
-  fh__stop_arrive(sync);
-  return true;
+/* Detached with a queue that is not empty: back in, to merge it; true if somebody else has the right to it by now, who looks at
+ * the queue when letting go. */
+FH__COLD bool fh__state_detach_slow(struct fh__sync_local *sync) {
+  uint32_t state = FH__DETACHED;
+  if (!FH__CAS(&sync->state, &state, FH__ATTACHED, SEQ_CST)) return true;
+  fh__grace_quiesce(sync);
+  return false;
 }
 
 void fh__state_park(struct fh__sync_local *sync) {

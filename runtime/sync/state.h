@@ -56,6 +56,13 @@ enum fh__attention {
   FH__ATTEND_NEVER = 1u << 31    /* of the word that threads which are not attached look at */
 };
 
+/* Grace periods are counted here, and described in sync/grace.h. */
+struct fh__grace {
+  uint64_t epoch;     /* atomic: the last number given out */
+  uint64_t completed; /* atomic: the last one that has passed */
+};
+extern struct fh__grace fh__grace;
+
 struct fh__sync_local {
   uint32_t attention; /* atomic; first, because fh__tls points here */
   uint32_t state;     /* atomic */
@@ -68,19 +75,44 @@ struct fh__sync_local {
   char name[FH__NAME_BYTES];
 };
 
+/* A quiescent state: at a safepoint, or right after an attach. */
+FH__INLINE void fh__grace_quiesce(struct fh__sync_local *sync) {
+  /* acquire: [grace.unreachable]; release: [grace.finished] */
+  FH__STORE_(&sync->quiescent, FH__LOAD(&fh__grace.epoch, SEQ_CST), RELEASE);
+}
+
 FH__INLINE void fh__attend(struct fh__sync_local *sync, uint32_t bits) {
   /* seq_cst: raising STOP and GRACE is the first half of a store-load pair whose second half is the scan of the states. */
   if ((FH__LOAD(&sync->attention, SEQ_CST) & bits) != bits) FH__OR(&sync->attention, bits, SEQ_CST);
 }
 
+/* Second half of the pairs "raise STOP (GRACE); scan the states" against "move the state; look at the bit". */
+FH__INLINE uint32_t fh__attention_of(const struct fh__sync_local *sync) { return FH__LOAD(&sync->attention, SEQ_CST); }
+
 FH__INLINE uint32_t fh__state_of(const struct fh__sync_local *sync) {
   return FH__LOAD(&sync->state, SEQ_CST) & FH__STATE_MASK; /* second half of Q1, of the stop's and of the grace period's pair */
 }
 
+void fh__state_attach_slow(struct fh__sync_local *sync);
+bool fh__state_detach_slow(struct fh__sync_local *sync);
+
 /* attach: waits through claims and stops; afterwards the thread polls its attention word. */
-void fh__state_attach(struct fh__sync_local *sync);
-/* detach; false: the queue is not empty, and the mutator is ATTACHED again: merge and try again. */
-bool fh__state_detach(struct fh__sync_local *sync);
+FH__INLINE void fh__state_attach(struct fh__sync_local *sync) {
+  uint32_t state = FH__DETACHED;
+  if (FH__UNLIKELY(!FH__CAS(&sync->state, &state, FH__ATTACHED, SEQ_CST))) { /* attach */
+    fh__state_attach_slow(sync);
+    return;
+  }
+  fh__grace_quiesce(sync);                                                                /* after the move: [grace.unreachable] */
+  if (FH__UNLIKELY(!fh__queue_is_empty(&sync->queue))) fh__attend(sync, FH__ATTEND_MERGE); /* pushes that saw us away */
+}
+
+/* detach; false: the queue is not empty, and the mutator is ATTACHED again: merge and try again. The caller looks at STOP and
+ * GRACE afterwards: it may be the one that somebody waits for. */
+FH__INLINE bool fh__state_detach(struct fh__sync_local *sync) {
+  FH__SWAP(&sync->state, FH__DETACHED, SEQ_CST); /* detach */
+  return FH__LIKELY(fh__queue_is_empty(&sync->queue)) || fh__state_detach_slow(sync);
+}
 /* park, wait, attach; nothing if no stop is on. */
 void fh__state_park(struct fh__sync_local *sync);
 bool fh__state_claim(struct fh__sync_local *sync);

@@ -23,8 +23,7 @@ void fh__durations_add(fh_histogram *histogram, uint64_t ns) {
 /* ---- those who are waited for ---- */
 
 void fh__stop_arrive(const struct fh__sync_local *sync) {
-  /* seq_cst: second half of the pair "raise STOP; scan the states" against "move the state; look at STOP". */
-  if (!(FH__LOAD(&sync->attention, SEQ_CST) & FH__ATTEND_STOP)) return;
+  if (!(fh__attention_of(sync) & FH__ATTEND_STOP)) return;
   uint32_t arrivals = FH__ADD(&fh__stop.arrivals, 1, SEQ_CST) + 1;
   if ((int32_t)(arrivals - FH__LOAD(&fh__stop.target, SEQ_CST)) >= 0) fh__futex_wake(&fh__stop.arrivals, 1);
 }

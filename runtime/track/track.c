@@ -143,10 +143,17 @@ void fh__track_trim_stopped(struct fh__track_local *track) {
   lower_limit();
 }
 
+/* What still lives when the runtime ends has leaked; its memory goes, without any of the application's code. */
+static void free_leaked(const struct fh__chunk *chunk) {
+  for (uint32_t at = 0; at < chunk->bump; at++)
+    if (fh__entry_is_object(chunk->entries[at])) fh__backend_free(fh__entry_object(chunk->entries[at]));
+}
+
 void fh__track_finish(struct fh__track_local *track) {
   struct fh__chunk *chunk = track->current;
   while (chunk != &fh__no_chunk) {
     struct fh__chunk *next = chunk->next;
+    free_leaked(chunk);
     drop_chunk(chunk);
     chunk = next == track->current ? &fh__no_chunk : next;
   }

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* The account of live bytes.
+ *
+ * Claims: whatever is taken and returned, and however the credit moves, live = drawn - credits [account.sum], and the parts
+ * are what was taken less what was returned [account.parts]; the credit is drawn in steps, bounded above, and none is left
+ * after settling; a peak is never below what was drawn. Real: the account alone, with locals of its own. */
+#include "support/support.h"
+
+#include "memory/account.h"
+
+static int reset(void **state) {
+  fh__account = (struct fh__account_shared){0};
+  return 0;
+}
+
+static int64_t live_with(const struct fh__account_local *local) { return fh__account.drawn - local->credit; }
+
+static void taking_draws_a_credit(void **state) {
+  struct fh__account_local local = {0};
+  assert_true(fh__account_take(&local, 100));
+  assert_int_equal(live_with(&local), 100);
+  assert_int_equal(local.credit, FH__CREDIT_BYTES);
+  assert_true(fh__account_take(&local, FH__CREDIT_BYTES)); /* out of the credit: nothing is drawn */
+  assert_int_equal(local.credit, 0);
+  assert_int_equal(fh__account.drawn, 100 + FH__CREDIT_BYTES);
+  assert_true(fh__account_take(&local, 1));
+  assert_int_equal(local.credit, FH__CREDIT_BYTES);
+  assert_int_equal(live_with(&local), 101 + FH__CREDIT_BYTES);
+}
+
+static void a_large_credit_is_given_back(void **state) {
+  struct fh__account_local local = {0};
+  size_t much = 10 * FH__CREDIT_BYTES;
+  assert_true(fh__account_take(&local, much));
+  for (size_t left = much; left; left -= FH__CREDIT_BYTES) {
+    fh__account_return(&local, FH__CREDIT_BYTES);
+    assert_true(local.credit <= 2 * FH__CREDIT_BYTES);
+    assert_int_equal(live_with(&local), left - FH__CREDIT_BYTES);
+  }
+}
+
+static void settling_leaves_no_credit_and_moves_nothing(void **state) {
+  struct fh__account_local local = {0};
+  assert_true(fh__account_take(&local, 1000));
+  fh__account_settle(&local);
+  assert_int_equal(local.credit, 0);
+  assert_int_equal(fh__account.drawn, 1000);
+  fh__account_return(&local, 1000);
+  assert_int_equal(live_with(&local), 0);
+  fh__account_settle(&local);
+  assert_int_equal(fh__account.drawn, 0);
+}
+
+static void parts_add_up(void **state) {
+  struct fh__account_local maker = {0}, taker = {0};
+  assert_true(fh__account_take_part(&maker, &maker.items, 300));
+  assert_true(fh__account_take_part(&maker, &maker.buffers, 50));
+  fh__account_return_part(&taker, &taker.items, 300); /* dies elsewhere: the part there is negative */
+  assert_int_equal(maker.items + taker.items, 0);
+  assert_int_equal(maker.buffers, 50);
+  assert_int_equal(fh__account.drawn - maker.credit - taker.credit, 50);
+}
+
+static void foreign_frees_count_at_once(void **state) {
+  struct fh__account_local local = {0};
+  assert_true(fh__account_take_part(&local, &local.buffers, 64));
+  fh__account_free_foreign(64);
+  assert_int_equal(live_with(&local), 0);
+  assert_int_equal(fh__account.foreign + local.buffers, 0);
+}
+
+static void the_peak_only_rises(void **state) {
+  struct fh__account_local local = {0};
+  assert_true(fh__account_take(&local, 5 * FH__CREDIT_BYTES));
+  int64_t peak = fh__account.peak;
+  assert_true(peak >= 5 * FH__CREDIT_BYTES);
+  fh__account_return(&local, 5 * FH__CREDIT_BYTES);
+  assert_int_equal(fh__account.peak, peak);
+  assert_true(fh__account_take(&local, 20 * FH__CREDIT_BYTES));
+  assert_true(fh__account.peak >= 20 * FH__CREDIT_BYTES);
+}
+
+enum { THREADS = 4 };
+static struct fh__account_local locals[THREADS];
+
+static void take_and_return(int index, void *argument) {
+  struct fh__account_local *local = &locals[index];
+  size_t held = 0;
+  unsigned random = (unsigned)index + 1;
+  for (size_t i = scaled(200000); i; i--) {
+    random = random * 1664525 + 1013904223;
+    size_t bytes = (random >> 8) % (FH__CREDIT_BYTES / 2);
+    if (random >> 31 && held >= bytes) {
+      fh__account_return(local, bytes);
+      held -= bytes;
+    } else {
+      require(fh__account_take(local, bytes));
+      held += bytes;
+    }
+    if (i % 1000 == 0) fh__account_settle(local);
+  }
+  fh__account_return(local, held);
+}
+
+static void the_sum_survives_traffic(void **state) {
+  run_bare_threads(THREADS, take_and_return, NULL);
+  int64_t credit = 0;
+  for (int i = 0; i < THREADS; i++) credit += locals[i].credit;
+  assert_int_equal(fh__account.drawn - credit, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup(taking_draws_a_credit, reset),
+      cmocka_unit_test_setup(a_large_credit_is_given_back, reset),
+      cmocka_unit_test_setup(settling_leaves_no_credit_and_moves_nothing, reset),
+      cmocka_unit_test_setup(parts_add_up, reset),
+      cmocka_unit_test_setup(foreign_frees_count_at_once, reset),
+      cmocka_unit_test_setup(the_peak_only_rises, reset),
+      cmocka_unit_test_setup(the_sum_survives_traffic, reset),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
