@@ -6,6 +6,7 @@
  * is left by type (untracked types as well) and frees it without dealloc; afterwards nothing is left of a round.
  * Nothing is faked. */
 #include <dirent.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 

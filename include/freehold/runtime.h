@@ -74,7 +74,7 @@ static inline FH_MUST_USE fh_status fh_init(const fh_options *options) {
 /* Ends one user's use of the runtime; the last one's call finalises, collects, reports leaks and frees everything.
  *
  * Shape:   `wait_ms`: how long to wait for mutators to detach; 0 does not wait. `leaked_out` may be NULL; it receives the
- *          number of objects that were still alive at the end, those of untracked types included.
+ *          number of objects that were still alive at the end, those of untracked types included, immortal ones not.
  * Owns:    the references in registered roots are released. Leaked objects of tracked types are
  *          freed without dealloc; those of untracked types (FH_ACYCLIC, or without references) cannot be found, and stay.
  * Threads: a detached caller. Threads in blocking regions count as attached.

@@ -21,7 +21,7 @@ static FH__COLD bool track_slow(struct fh__mutator *me, fh_object *object) {
 
 /* A newborn: one reference, the caller's; private, marked, tracked if it can be part of a cycle. False: no memory. */
 FH__INLINE bool finish_new(struct fh__mutator *me, fh_type *type, fh_object *object) {
-  fh__header_write(object, type->birth, me->stamp);
+  fh__header_write(object, &type->birth, me->stamp);
   if (FH__LIKELY(type->tracked) && FH__UNLIKELY(!fh__track_add(&me->track, object)) && !track_slow(me, object)) return false;
   fh__census_add(&me->census, type, 1);
   return true;

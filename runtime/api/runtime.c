@@ -50,7 +50,6 @@ static fh_status fill_options(fh_options *filled, const fh_options *given, size_
 
 static void start(const fh_options *options) {
   fh__log_to(options->log, options->log_context);
-  fh__backend_init();
   fh__shared.options = *options;
   fh__shared.out_of_line = FH__CHECKED || (options->flags & FH_OPTION_COUNT_PATHS);
   fh__shared.gc_enabled = !(options->flags & FH_OPTION_GC_OFF);
@@ -108,7 +107,7 @@ static uint64_t report_leaks(void) {
   uint64_t leaked = 0;
   for (uint32_t index = 1; index <= FH__TYPES_MAX; index++) {
     const fh_type *type = fh__types[index];
-    uint64_t live = type ? fh_type_live(type) : 0;
+    uint64_t live = type ? fh_type_live(type) - FH__LOAD(&type->immortals, RELAXED) : 0;
     leaked += live;
     if (live && !(fh__shared.options.flags & FH_OPTION_QUIET))
       fh__log(FH_LOG_WARNING, "freehold: leak: %llu of type %s", (unsigned long long)live, type->name);

@@ -49,7 +49,7 @@ static void check_words(struct check *check, const fh_object *object, const stru
   if (owner > fh__registry_count()) find(check, "ref.owner", object, "owner %u does not exist", owner);
   if (shared & FH__MERGED && (owner || local)) find(check, "ref.merged", object, "merged, but owner %u local %u", owner, local);
   if (!(shared & FH__MERGED) && (!owner || !local)) find(check, "ref.owner", object, "not merged, owner %u local %u", owner, local);
-  if (!published && (shared & (FH__MERGED | FH__QUEUED))) find(check, "ref.private", object, "private with state bits 0x%x", shared & 63);
+  if (!published && (shared & (FH__MERGED | FH__QUEUED))) find(check, "ref.private", object, "private with state bits 0x%x", shared & FH__STATE_BITS);
   if (!published && owner != chunk->owner) find(check, "ref.private", object, "private to %u in a chunk of %u", owner, chunk->owner);
   if (fh__is_dead_count(shared)) find(check, "ref.dead", object, "dead and tracked");
   if (fh__true_count(object) < 1 && !(shared & FH__QUEUED)) find(check, "ref.sum", object, "count %ld", (long)fh__true_count(object));

@@ -229,7 +229,7 @@ static void clear_cell(void *context, fh__cell *cell) {
   FH__STORE_(cell, NULL, RELAXED);
   unsigned flags = FH__LOAD(&child->fh__flags, RELAXED);
   bool both_die = (flags & (FH__FLAG_GARBAGE | FH__FLAG_CROSS)) == FH__FLAG_GARBAGE;
-  bool same_list = !(flags & FH__FLAG_PUBLISHED) == !clearing->published;
+  bool same_list = fh__is_published(child) == clearing->published;
   if (both_die && same_list) return;
   fh__release(child);
 }

@@ -5,16 +5,19 @@
 
 #if defined(FH_ALLOCATOR_MALLOC)
 
-void fh__backend_init(void) {}
+void fh__backend_heap_tidy(fh__heap *heap) { (void)heap; }
 bool fh__backend_is_hosts(void) { return true; }
 const char *fh__backend_name(void) { return "malloc"; }
 
 #else
 
-void fh__backend_init(void) {
-  /* Pages that emptied go back to the system at once: memory that others freed for a sleeper must not stay resident. */
-  mi_option_enable(mi_option_page_reset);
+/* Pages that empty go back to the system at once, but only now: as a setting it would slow every free in the process. The
+ * option is a plain word that other threads may read meanwhile; mimalloc expects that. */
+void fh__backend_heap_tidy(fh__heap *heap) {
+  long delay = mi_option_get(mi_option_decommit_delay);
   mi_option_set(mi_option_decommit_delay, 0);
+  mi_heap_collect(heap, true);
+  mi_option_set(mi_option_decommit_delay, delay);
 }
 
 bool fh__backend_is_hosts(void) {

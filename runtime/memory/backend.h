@@ -28,8 +28,7 @@
 #include "memory/backend_mimalloc.h"
 #endif
 
-/* Sets the backend's process-wide options, once. */
-void fh__backend_init(void);
+void fh__backend_heap_tidy(fh__heap *heap);
 
 /* True if the host's own malloc is this backend, too: then nobody but its thread may touch a thread's heap. */
 bool fh__backend_is_hosts(void);

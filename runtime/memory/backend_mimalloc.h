@@ -52,8 +52,6 @@ FH__INLINE void fh__backend_free(void *block) {
 
 static inline fh__heap *fh__backend_heap(void) { return mi_heap_get_default(); }
 
-static inline void fh__backend_heap_tidy(fh__heap *heap) { mi_heap_collect(heap, true); }
-
 static inline void fh__backend_tidy(void) { mi_collect(true); }
 
 #endif

@@ -105,7 +105,7 @@ void fh__misuse(const char *call, const void *address, const char *what) {
   fh__trap("freehold: %s: %s\n  object: %p, type: %s, %s\n  owner: mutator %u \"%s\"; local %u, shared %d, state bits 0x%x\n"
            "  thread: mutator %u \"%s\"",
            call, what, address, type_name_of(object), fh__is_published(object) ? "published" : "private", owner,
-           mutator_name(owner), fh__local_of(FH__LOAD(&object->fh__bias, RELAXED)), fh__count_of(shared), shared & 63u,
+           mutator_name(owner), fh__local_of(FH__LOAD(&object->fh__bias, RELAXED)), fh__count_of(shared), shared & FH__STATE_BITS,
            me->sync.id, me->sync.name);
 }
 

@@ -181,7 +181,7 @@ static fh_status register_locked(const fh_type_spec *spec, fh_type **type_out) {
   type->index = (uint16_t)index;
   type->census_page = (uint16_t)(index / FH__CENSUS_PAGE);
   type->census_at = (uint16_t)(index % FH__CENSUS_PAGE);
-  type->birth = fh__header_birth(index, spec->flags & FH_PUBLISHED ? FH__FLAG_PUBLISHED : 0);
+  type->birth = fh__header_birth(index, spec->flags & FH_PUBLISHED ? 0 : FH__PRIVATE);
   if (index > registry.limit) registry.limit = index;
   *place = type;
   registry.used++;

@@ -13,7 +13,7 @@ enum { FH__SMALL_BYTES = 64 }; /* objects up to this size are zeroed in line */
 struct fh_type {
   uint32_t small_size; /* alloc_size, if it is fixed and small enough for the inline way of making one; else 0 */
   uint32_t near[2];    /* plain, with cells: their offsets, the same twice if there is one */
-  uint64_t birth;      /* the first half of a newborn's header, without the slot: type and flags */
+  struct fh__birth birth; /* what newborns' headers have in common */
   bool tracked;        /* may take part in cycles */
   bool has_cells;      /* refers to anything at all */
   bool plain;          /* two fixed cells at most, and nothing of the application's runs when an instance dies */
@@ -36,6 +36,7 @@ struct fh_type {
   const fh_type_spec *spec; /* identity */
   fh_type_spec contents;    /* as registered, to tell a changed spec */
   char *name;
+  uint64_t immortals; /* atomic: instances that live until the runtime ends, and are no leaks */
   int64_t stray; /* atomic: instances counted here when a mutator had no memory for its own counter */
 };
 

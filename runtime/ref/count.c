@@ -7,17 +7,22 @@
 #include "ref/merge.h"
 #include "ref/publish.h"
 
+/* The object lives for ever from now on. Counts may go on beside it: they leave the word by the top. */
+static void note_immortal(fh_object *object) { FH__ADD(&fh__type_of(object)->immortals, 1, RELAXED); }
+
 static FH__COLD void count_overflow(struct fh__mutator *me, fh_object *object) {
   if (FH__OR(&object->fh__shared, FH__IMMORTAL, RELAXED) & FH__IMMORTAL) return;
+  note_immortal(object);
   FH__BUMP(&me->counters.overflows, 1);
   fh__log(FH_LOG_WARNING, "freehold: the count of object %p of type %s overflowed; it is immortal from now on", (void *)object,
           fh__type_of(object)->name);
 }
 
-/* Adds to the shared count; whoever sees half of its range makes the object immortal. */
-FH__INLINE void add_shared(struct fh__mutator *me, fh_object *object, uint32_t n) {
+/* Adds to the shared count; whoever sees half of its range makes the object immortal. Returns the word before. */
+FH__INLINE uint32_t add_shared(struct fh__mutator *me, fh_object *object, uint32_t n) {
   uint32_t old = FH__ADD(&object->fh__shared, n * FH__ONE, RELAXED); /* a reference exists: nothing to order */
   if (FH__UNLIKELY(fh__count_of(old) >= FH__IMMORTAL_AT)) count_overflow(me, object);
+  return old;
 }
 
 /* ---- retain ---- */
@@ -33,18 +38,22 @@ static __attribute__((noinline)) void owner_retain(struct fh__mutator *me, fh_ob
   FH__STORE_(&object->fh__bias, (bias | FH__BIAS_MARK) + 1, RELAXED);
 }
 
-/* The two entries below are leaves for strangers, whose operation should cost little more than its atomic instruction: a
- * published object whose count matters. Everything else is a tail call. */
-FH__INLINE bool is_counted_stranger(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
-  if (FH__UNLIKELY(fh__owns(me, bias)) || FH__UNLIKELY(me == &fh__nobody) || FH__CHECKED) return false;
-  return FH__LIKELY(fh__is_published(object)) && FH__LIKELY(!(FH__LOAD(&object->fh__shared, RELAXED) & FH__IMMORTAL));
+/* The two entries below are leaves for strangers, whose operation should cost little more than its atomic instruction. That
+ * comes first, and its result tells the rest: a look at the word before would fetch a contended line twice. Everything
+ * else is a tail call. */
+FH__INLINE bool is_stranger(const struct fh__mutator *me, uint32_t bias) {
+  return FH__LIKELY(!fh__owns(me, bias)) && FH__LIKELY(me != &fh__nobody) && FH__LIKELY(bias != FH__BIAS_IMMORTAL) && !FH__CHECKED;
+}
+
+_Noreturn static FH__COLD void refuse_private(const char *call, const fh_object *object) {
+  fh__misuse(call, object, "a private object of another thread (it was not published)");
 }
 
 /* True if the object is immortal; traps unless a stranger may count it. */
 static bool check_stranger(const struct fh__mutator *me, const char *call, const fh_object *object) {
   if (me == &fh__nobody) fh__misuse(call, object, "the calling thread is not attached");
   if (fh__is_immortal(object)) return true;
-  if (!fh__is_published(object)) fh__misuse(call, object, "a private object of another thread (it was not published)");
+  if (!fh__is_published(object)) refuse_private(call, object);
   return false;
 }
 
@@ -64,9 +73,9 @@ static __attribute__((noinline)) void retain_otherwise(struct fh__mutator *me, f
 void fh__retain_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (FH__LIKELY(is_counted_stranger(me, object, bias))) {
+  if (FH__LIKELY(is_stranger(me, bias))) {
     FH__BUMP(&me->counters.stranger_retains, 1);
-    add_shared(me, object, 1);
+    if (FH__UNLIKELY(add_shared(me, object, 1) & FH__PRIVATE)) refuse_private("fh_retain", object);
     return;
   }
   retain_otherwise(me, object);
@@ -100,27 +109,30 @@ static void owner_release(struct fh__mutator *me, fh_object *object, uint32_t bi
   }
 }
 
-/* The last reference to a private object, none of which spilled, and nothing else set. */
-FH__INLINE bool is_last_private(const fh_object *object, uint32_t bias) {
-  return fh__local_of(bias) == 1 && !fh__is_published(object) && FH__LOAD(&object->fh__shared, RELAXED) == 0;
+/* The owner's last reference to a private object, none of which spilled, and nothing else set. */
+FH__INLINE bool is_last_private(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
+  return bias == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
 }
 
 /* A stranger's release brought the shared count from `old` to zero or below. */
 static __attribute__((noinline)) void stranger_crossed(struct fh__mutator *me, fh_object *object, uint32_t old, uint32_t owner) {
   int32_t count = fh__count_of(old);
+  if (old & FH__PRIVATE) refuse_private("fh_release", object);
+  if (old & FH__IMMORTAL) return;
   if (!(old & FH__MERGED)) {
     if (count == 0) fh__merge_hand_over(me, object, owner);
     return;
   }
   if (count < 1) fh__misuse("fh_release", object, "more releases than references");
-  if (!(old & (FH__QUEUED | FH__IMMORTAL))) fh__ref_die(me, object);
+  if (!(old & FH__QUEUED)) fh__ref_die(me, object);
 }
 
 FH__INLINE void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
   FH__BUMP(&me->counters.stranger_releases, 1);
   /* acq_rel: releases what this holder did to whoever destroys, acquires what the others did if it is us. */
   uint32_t old = FH__SUB(&object->fh__shared, FH__ONE, ACQ_REL);
-  if (FH__UNLIKELY(fh__count_of(old) <= 1)) stranger_crossed(me, object, old, fh__owner_of(bias));
+  if (FH__UNLIKELY(fh__count_of(old) <= 1) || FH__UNLIKELY(old & FH__PRIVATE))
+    stranger_crossed(me, object, old, fh__owner_of(bias));
 }
 
 static __attribute__((noinline)) void release_otherwise(struct fh__mutator *me, fh_object *object) {
@@ -137,11 +149,11 @@ static __attribute__((noinline)) void release_otherwise(struct fh__mutator *me, 
 void fh__release_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (is_counted_stranger(me, object, bias)) {
+  if (is_stranger(me, bias)) {
     stranger_release(me, object, bias);
     return;
   }
-  if (fh__owns(me, bias) && is_last_private(object, bias) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
+  if (FH__LIKELY(is_last_private(me, object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
   release_otherwise(me, object);
 }
 
@@ -205,7 +217,10 @@ void fh_make_immortal(void *address) {
   struct fh__mutator *me = fh__self_or_trap("fh_make_immortal", object);
   fh__publish(me, object, "fh_make_immortal");
   uint32_t old = FH__OR(&object->fh__shared, FH__IMMORTAL, RELAXED);
-  if (!(old & FH__IMMORTAL)) FH__BUMP(&me->counters.immortal, 1);
+  if (!(old & FH__IMMORTAL)) {
+    note_immortal(object);
+    FH__BUMP(&me->counters.immortal, 1);
+  }
   /* The owner may write its word, and anybody that of a merged object, which nobody else writes any more. Otherwise the
    * owner's last release does it, and until then everybody comes out of line and returns there. */
   bool merged = (old & (FH__MERGED | FH__QUEUED)) == FH__MERGED;

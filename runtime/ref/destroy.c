@@ -115,7 +115,7 @@ static bool revive(struct fh__mutator *me, fh_object *object, const fh_type *typ
     FH__ADD(&object->fh__shared, FH__ONE, ACQ_REL);
   } else {
     FH__STORE_(&object->fh__bias, fh__bias_with(me->stamp, 1), RELAXED);
-    FH__STORE_(&object->fh__shared, 0, RELAXED);
+    FH__STORE_(&object->fh__shared, FH__PRIVATE, RELAXED);
   }
   return true;
 }

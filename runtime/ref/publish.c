@@ -67,8 +67,8 @@ static fh_object *take_gray(struct gray *gray) {
 /* ---- the walk ---- */
 
 static void flag(struct gray *gray, fh_object *object) {
-  /* Relaxed: the publishing store releases it. */
-  FH__STORE_(&object->fh__flags, FH__LOAD(&object->fh__flags, RELAXED) | FH__FLAG_PUBLISHED, RELAXED);
+  /* Relaxed: the publishing store releases it; until then nobody else can reach the object. */
+  FH__STORE_(&object->fh__shared, FH__LOAD(&object->fh__shared, RELAXED) & ~(uint32_t)FH__PRIVATE, RELAXED);
   gray->published++;
   const fh_type *type = fh__type_of(object);
   if (!type->has_cells) return;

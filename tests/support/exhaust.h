@@ -23,10 +23,10 @@ static inline void exhaust_system(void) {
   require(!setrlimit(RLIMIT_DATA, &none));
 }
 
-/* Nor anything from the allocator: every size, the large ones first, until nothing is left. */
+/* Nor anything from the allocator: every class of sizes, the large ones first, until nothing is left. */
 static inline void exhaust_memory(struct exhausted *exhausted) {
   exhaust_system();
-  for (size_t n = (size_t)1 << 24; n >= 16; n = n > 2048 ? n / 2 : n - 16)
+  for (size_t n = (size_t)1 << 24; n >= 16; n -= n > 256 ? n / 16 : 16)
     for (void *block; (block = fh__backend_alloc(n));) {
       *(void **)block = exhausted->blocks;
       exhausted->blocks = block;
