@@ -66,6 +66,7 @@ static void detach_at_exit(void *argument) {
   thread->top = 0;
   thread->level[0] = 1;
   me->no_safepoint = me->in_dealloc = 0;
+  me->destroying = me->finalizing = me->collecting = false; /* pthread_exit may have come out of any of them */
   me->critical = NULL; /* it lived on the stack that is gone */
   while (me->held_count) fh_unlock(me->held[0]);
   fh__unbind(me);
@@ -77,20 +78,10 @@ static bool fill_reserve(struct fh__mutator *me) {
   return me->producer.spare_count > 0;
 }
 
-static fh_status bind(const char *name, uint32_t phase_wanted) {
+/* The mutator is bound to this thread: it comes in. */
+static fh_status come_in(struct fh__mutator *me, const char *name) {
   struct fh__thread *thread = &fh__thread;
-  if (FH__LOAD(&fh__shared.phase, ACQUIRE) != phase_wanted) return FH_ESHUTDOWN;
-  struct fh__sync_local *sync = fh__registry_adopt();
-  if (!sync) sync = make_mutator();
-  if (!sync) return fh__registry_count() == FH__MUTATORS_MAX ? FH_ELIMIT : FH_ENOMEM;
-  struct fh__mutator *me = fh__mutator_of(sync);
-  /* Shutdown sets the phase and then counts the bound, under the lock that bound us: one of the two sees the other. */
-  bool late = FH__LOAD(&fh__shared.phase, SEQ_CST) != phase_wanted;
-  if (late) {
-    fh__registry_unbind(sync);
-    return FH_ESHUTDOWN;
-  }
-  name_mutator(sync, name);
+  name_mutator(&me->sync, name);
   fh__mutator_go_online(me);
   me->heap = fh__shared.heap_is_ours ? fh__backend_heap() : NULL;
   thread->mutator = me;
@@ -101,36 +92,44 @@ static fh_status bind(const char *name, uint32_t phase_wanted) {
     return FH_ENOMEM;
   }
   if (!thread->exit_registered) thread->exit_registered = __cxa_thread_atexit_impl(detach_at_exit, NULL, __dso_handle) == 0;
-  if (!fh__relief_inbox_is_empty()) fh__attend(sync, FH__ATTEND_INBOX);
   fh_safepoint();
   return FH_OK;
 }
 
-fh_status fh__bind_for_shutdown(void) { return bind("shutdown", FH__PHASE_ENDING); }
+static fh_status bind(const char *name) {
+  if (FH__LOAD(&fh__shared.phase, ACQUIRE) != FH__PHASE_RUNNING) return FH_ESHUTDOWN; /* partner: fh__init */
+  struct fh__sync_local *sync = fh__registry_adopt();
+  if (!sync) sync = make_mutator();
+  if (sync) return come_in(fh__mutator_of(sync), name);
+  /* None to adopt and none made: the registry was closed meanwhile, or is full, or there is no memory. */
+  if (FH__LOAD(&fh__shared.phase, ACQUIRE) != FH__PHASE_RUNNING) return FH_ESHUTDOWN;
+  return fh__registry_count() == FH__MUTATORS_MAX ? FH_ELIMIT : FH_ENOMEM;
+}
+
+fh_status fh__bind_for_shutdown(uint32_t id) {
+  return come_in(fh__mutator_of(fh__registry_adopt_closed(id)), "shutdown");
+}
 
 /* Finishes what waits for this thread; finalizers may make more of it, but not for ever. */
 static void finish_work(struct fh__mutator *me) {
   enum { ROUNDS = 100 };
   for (int round = 0; round < ROUNDS; round++) {
+    fh__merge_own(me);
     fh__safepoint_run(me);
-    if (!me->finalizable.first && !me->deferred.first && !me->garbage) return;
+    if (!fh__ref_has_finalizers(me) && !me->deferred.first && !me->garbage) return;
   }
 }
 
-/* Merging while it leaves may destroy objects, and that earns credit again. */
-static void merge_and_settle(struct fh__mutator *me) {
-  fh__merge_own(me);
-  fh__account_settle(&me->account);
-}
-
 void fh__unbind(struct fh__mutator *me) {
-  finish_work(me);
-  fh__relief_limbo(me, true); /* sealed: others free it when it is ripe */
-  fh__producer_close(&me->producer);
-  fh__quarantine_flush(me);
-  fh__account_settle(&me->account);
-  me->heap = NULL;
-  fh__mutator_go_offline(me, merge_and_settle);
+  do {
+    finish_work(me);
+    fh__relief_limbo(me, true); /* sealed: others free it when it is ripe */
+    fh__producer_close(&me->producer);
+    fh__quarantine_flush(me);
+    fh__account_settle(&me->account);
+    me->heap = NULL;
+  } while (!fh__state_detach(&me->sync)); /* something was queued meanwhile, and merging may make more work */
+  fh__mutator_show_nobody();
   fh__tell_departure(me);
   struct fh__thread *thread = &fh__thread;
   thread->mutator = NULL;
@@ -143,7 +142,7 @@ void fh__unbind(struct fh__mutator *me) {
 
 fh_status fh_attach(const char *name) {
   struct fh__thread *thread = &fh__thread;
-  if (!thread->mutator) return bind(name, FH__PHASE_RUNNING);
+  if (!thread->mutator) return bind(name);
   if (!is_blocking(thread)) {
     thread->level[thread->top]++;
     return FH_OK;
@@ -161,12 +160,19 @@ static void check_may_leave(const struct fh__mutator *me, const char *call) {
   if (me->no_safepoint) fh__misuse(call, NULL, "called where no safepoint may be");
 }
 
+/* Off line, with nothing left behind that only this thread can do: what is merged on the way out may be finalizable. */
+static void leave_for_long(struct fh__mutator *me) {
+  while (FH__UNLIKELY(!fh__state_detach(&me->sync))) finish_work(me);
+  fh__mutator_show_nobody();
+  if (FH__UNLIKELY(fh__attention_of(&me->sync) & FH__ATTEND_LEAVING)) fh__tell_departure(me);
+}
+
 /* Back into the blocking region that the attach came from. */
 static void leave_nested(struct fh__thread *thread, struct fh__mutator *me) {
-  fh_safepoint(); /* runs application code, which may attach and detach: before the level changes */
+  finish_work(me); /* runs application code, which may attach and detach: before the level changes */
   show_sections(thread);
+  leave_for_long(me);
   thread->top--;
-  fh__go_offline(me);
 }
 
 void fh_detach(void) {
@@ -196,11 +202,12 @@ static FH__COLD void blocking_begin_slow(struct fh__thread *thread, struct fh__m
     return;
   }
   check_may_leave(me, "fh_blocking_begin");
-  fh_safepoint(); /* runs application code, which may block: before the level changes */
+  if (!me->no_safepoint) { /* with it, in release builds: stays online, others wait for it */
+    finish_work(me);       /* runs application code, which may attach and block: before the level changes */
+    fh__critical_suspend(me);
+    leave_for_long(me);
+  }
   open_level(thread, "fh_blocking_begin");
-  if (me->no_safepoint) return; /* release builds: stays online, others wait for it */
-  fh__critical_suspend(me);
-  fh__go_offline(me);
 }
 
 void fh_blocking_begin(void) {
@@ -211,8 +218,8 @@ void fh_blocking_begin(void) {
     blocking_begin_slow(thread, me);
     return;
   }
+  leave_for_long(me);
   thread->level[++thread->top] = 1;
-  fh__go_offline(me);
 }
 
 void fh_blocking_end(void) {

@@ -14,9 +14,11 @@ static void wait_for(struct fh__mutator *me, uint8_t *lock, const char *call, co
     fh__byte_lock_wait(lock);
     return;
   }
+  me->returning = true;
   fh__go_offline(me);
   fh__byte_lock_wait(lock);
   fh__mutator_go_online(me);
+  me->returning = false;
 }
 
 /* ---- by hand ---- */

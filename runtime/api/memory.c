@@ -71,7 +71,7 @@ void fh_retire(void *block) {
   size_t bytes = fh__backend_usable(block);
   fh__account_return_part(&me->account, &me->account.buffers, bytes);
   fh__limbo_add_buffer(&me->limbo, block, bytes);
-  if (me->limbo.open.bytes >= fh__shared.options.limbo_batch && !me->limbo.sealed.stamp) fh__attend(&me->sync, FH__ATTEND_LIMBO);
+  if (fh__limbo_wants_a_look(&me->limbo, fh__shared.options.limbo_batch)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
 }
 
 void fh_release_later(void *object) {

@@ -70,6 +70,7 @@ static fh_status init_locked(const fh_options *options, size_t size) {
   }
   start(&filled);
   users = 1;
+  fh__registry_set_open();
   FH__STORE_(&fh__shared.phase, FH__PHASE_RUNNING, RELEASE); /* partner: the acquire of every attach */
   return FH_OK;
 }
@@ -86,17 +87,10 @@ bool fh_is_stopping(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__P
 
 /* ---- shutdown ---- */
 
-static uint32_t count_bound(void) {
-  fh__mutex_lock(&fh__registry.lock);
-  uint32_t bound = FH__LOAD(&fh__registry.bound, ACQUIRE);
-  fh__mutex_unlock(&fh__registry.lock);
-  return bound;
-}
-
 static bool wait_until_alone(uint32_t wait_ms) {
   const struct timespec pause = {0, 500000};
   uint64_t deadline = fh__clock_ns() + (uint64_t)wait_ms * 1000000u;
-  while (count_bound()) {
+  while (!fh__registry_close()) {
     if (fh__clock_ns() >= deadline) return false;
     nanosleep(&pause, NULL);
   }
@@ -136,13 +130,16 @@ static void free_everything(void) {
 
 /* By the last user, when nobody is attached and nobody can be. Runs application code: no lock is held. */
 static uint64_t end(void) {
-  uint64_t leaked = 0;
-  if (fh__bind_for_shutdown() == FH_OK) {
+  /* Every mutator in turn: some may have left finalizers or garbage that are theirs alone. The first clears the roots, the
+   * last look is at the whole. */
+  uint32_t count = fh__registry_count();
+  for (uint32_t id = 1; id <= count; id++) {
+    if (fh__bind_for_shutdown(id)) continue;
     fh__roots_clear();
-    fh__safepoint_settle(fh__self());
-    leaked = report_leaks();
-    fh__unbind(fh__self());
+    if (id == count) fh__safepoint_settle(fh__self());
+    fh__unbind(fh__self()); /* finishes its work */
   }
+  uint64_t leaked = report_leaks();
   free_everything();
   return leaked;
 }
@@ -151,7 +148,7 @@ static fh_status begin_ending_locked(void) {
   if (FH__LOAD(&fh__shared.phase, RELAXED) != FH__PHASE_RUNNING) return FH_ESHUTDOWN;
   if (fh__thread.mutator && users == 1) return FH_EBUSY;
   if (--users) return FH_EEXIST; /* others use it on */
-  FH__STORE_(&fh__shared.phase, FH__PHASE_ENDING, SEQ_CST); /* before counting the bound: partner is bind() */
+  FH__STORE_(&fh__shared.phase, FH__PHASE_ENDING, RELEASE);
   return FH_OK;
 }
 

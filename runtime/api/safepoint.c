@@ -17,7 +17,9 @@
 
 FH__COLD void fh__tell_departure(struct fh__mutator *me) {
   fh__stop_arrive(&me->sync);
-  if (fh__attention_of(&me->sync) & FH__ATTEND_GRACE) fh__relief_leaving();
+  uint32_t bits = fh__attention_of(&me->sync);
+  if (bits & FH__ATTEND_GRACE) fh__relief_leaving();
+  if (bits & FH__ATTEND_INBOX) fh__relief_ask(); /* somebody else, then */
 }
 
 /* ---- the safepoint ---- */

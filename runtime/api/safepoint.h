@@ -18,7 +18,7 @@ void fh__tell_departure(struct fh__mutator *me);
 
 FH__INLINE void fh__go_offline(struct fh__mutator *me) {
   fh__mutator_go_offline(me, fh__merge_own);
-  if (FH__UNLIKELY(fh__attention_of(&me->sync) & (FH__ATTEND_STOP | FH__ATTEND_GRACE))) fh__tell_departure(me);
+  if (FH__UNLIKELY(fh__attention_of(&me->sync) & FH__ATTEND_LEAVING)) fh__tell_departure(me);
 }
 
 /* Critical sections are given up while their thread waits or runs other code, and the innermost is taken again. */

@@ -12,7 +12,7 @@
 
 struct sorting {
   struct fh__mutator *me;
-  const struct fh__scan *scan;
+  struct fh__scan *scan;
   size_t count;
   bool finalizers;
 };
@@ -25,30 +25,46 @@ static struct fh__mutator *owner_of(const fh_object *object) {
   return fh__mutator_by_id(fh__owner_of(FH__LOAD(&object->fh__bias, RELAXED)));
 }
 
-/* Who will finish it. A mutator that was taken while it slept may sleep for ever. */
+/* Who will finish it. A mutator that sleeps in a blocking region, or has no thread, may do so for ever; one that is off line
+ * for a moment of the runtime's own comes back by itself. */
 static struct fh__mutator *finisher_of(const struct sorting *sorting, const fh_object *object) {
   if (fh__is_published(object)) return sorting->me;
   struct fh__mutator *owner = owner_of(object);
-  return sorting->finalizers || owner->sync.taken ? sorting->me : owner;
+  return owner->sync.taken && !owner->returning ? sorting->me : owner;
 }
 
-static void count_one(void *context, fh_object *object) {
+static void note_one(void *context, fh_object *object) {
   struct sorting *sorting = context;
   sorting->count++;
-  sorting->finalizers |= wants_finalizer(object);
+  if (!wants_finalizer(object)) return;
+  sorting->finalizers = true;
+  finisher_of(sorting, object)->garbage_finalizes = true;
+}
+
+static void keep_published(void *context, fh__cell *cell) {
+  fh_object *child = fh__cell_load(cell);
+  if (child && fh__is_published(child)) fh__scan_keep(context, child);
+}
+
+static void keep_for_finalizers(void *context, fh_object *object) {
+  struct sorting *sorting = context;
+  struct fh__mutator *finisher = finisher_of(sorting, object);
+  if (finisher != sorting->me && finisher->garbage_finalizes)
+    fh__cells_each(fh__type_of(object), object, keep_published, sorting->scan);
 }
 
 static void assign_one(void *context, fh_object *object) {
   struct sorting *sorting = context;
+  sorting->count++;
   finisher_of(sorting, object)->garbage_count++;
 }
 
-static bool make_list(struct fh__mutator *finisher, bool finalizers) {
+static bool make_list(struct fh__mutator *finisher) {
   size_t room = finisher->garbage_count;
   if (!room) return true;
   struct fh__garbage *list = fh__backend_alloc(sizeof *list + room * sizeof(fh_object *));
   if (!list) return false;
-  *list = (struct fh__garbage){.next = finisher->garbage, .finalizers = finalizers};
+  *list = (struct fh__garbage){.next = finisher->garbage, .finalizers = finisher->garbage_finalizes};
   finisher->garbage = list;
   return true;
 }
@@ -59,16 +75,17 @@ static void forget_new_lists(void) {
     struct fh__mutator *finisher = fh__mutator_of(sync);
     struct fh__garbage *list = finisher->garbage;
     finisher->garbage_count = 0;
+    finisher->garbage_finalizes = false;
     if (!list || list->count) continue; /* a list that is new has no objects yet */
     finisher->garbage = list->next;
     fh__backend_free(list);
   }
 }
 
-static bool make_lists(const struct sorting *sorting) {
+static bool make_lists(void) {
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync))
-    if (!make_list(fh__mutator_of(sync), sorting->finalizers)) {
+    if (!make_list(fh__mutator_of(sync))) {
       forget_new_lists();
       return false;
     }
@@ -122,15 +139,18 @@ static void hand_out(struct fh__mutator *me) {
     struct fh__mutator *finisher = fh__mutator_of(sync);
     if (finisher->garbage_count && finisher != me) fh__attend(sync, FH__ATTEND_GARBAGE);
     finisher->garbage_count = 0;
+    finisher->garbage_finalizes = false;
   }
 }
 
-size_t fh__garbage_sort(struct fh__mutator *me, const struct fh__scan *scan) {
+size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan) {
   struct sorting sorting = {me, scan, 0, false};
-  fh__scan_unmarked(scan, count_one, &sorting);
+  fh__scan_unmarked(scan, note_one, &sorting);
   if (!sorting.count) return 0;
+  if (sorting.finalizers) fh__scan_unmarked(scan, keep_for_finalizers, &sorting);
+  sorting.count = 0;
   fh__scan_unmarked(scan, assign_one, &sorting);
-  if (!make_lists(&sorting)) return SIZE_MAX;
+  if (!make_lists()) return SIZE_MAX;
   fh__scan_unmarked(scan, enlist_one, &sorting);
   fh__scan_unmarked(scan, cross_one, &sorting);
   hand_out(me);

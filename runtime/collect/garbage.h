@@ -3,8 +3,9 @@
  *
  * In the stop it is sorted into lists, one a mutator that will finish it, and every object gets one more count, held by its
  * list. Private garbage is finished by its own mutator, because nobody else may touch what it refers to; that of mutators
- * that sleep, and all of it if finalizers must run, is published in the stop, with what it reaches, and finished by the
- * collecting mutator together with the published garbage.
+ * that sleep in blocking regions or have no thread is published in the stop, with what it reaches, and finished by the
+ * collecting mutator together with the published garbage. Where another mutator's private garbage has finalizers to run,
+ * the published garbage that it refers to is kept until the next collection: the finalizers must find it intact.
  *
  * Finishing, at the mutator's safepoint, with the world running: finalizers; if any ran, a second stop finds what they
  * resurrected; fields are cleared; dealloc; memory is freed, without a grace period, because the first stop was one.
@@ -29,7 +30,7 @@ struct fh__garbage {
 
 /* Stopped: sorts the unmarked objects into lists. Returns their number, or SIZE_MAX if there was no memory for the lists, and
  * then nothing changed. */
-size_t fh__garbage_sort(struct fh__mutator *me, const struct fh__scan *scan);
+size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan);
 /* At a safepoint: finishes the lists that wait for this mutator. Returns how many objects finalizers resurrected. */
 size_t fh__garbage_finish(struct fh__mutator *me);
 

@@ -167,6 +167,23 @@ void fh__scan_mark(struct fh__scan *scan) {
   }
 }
 
+static void keep_cell(void *context, fh__cell *cell) {
+  struct fh__scan *scan = context;
+  fh_object *child = fh__cell_load(cell);
+  if (!child || scan->refs[child->fh__slot] == FH__SCAN_MARKED) return;
+  scan->refs[child->fh__slot] = FH__SCAN_MARKED;
+  scan->stack[scan->depth++] = child;
+}
+
+void fh__scan_keep(struct fh__scan *scan, fh_object *object) {
+  fh__cell cell = object;
+  keep_cell(scan, &cell);
+  while (scan->depth) {
+    fh_object *kept = scan->stack[--scan->depth];
+    fh__cells_each(fh__type_of(kept), kept, keep_cell, scan);
+  }
+}
+
 void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context) {
   struct fh__chunk *chunk;
   for (FH__EACH_CHUNK(chunk))

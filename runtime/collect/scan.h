@@ -31,6 +31,9 @@ void fh__scan_end(struct fh__scan *scan);
 void fh__scan_subtract(struct fh__scan *scan);
 void fh__scan_mark(struct fh__scan *scan);
 
+/* After mark: keeps an object, and all that it reaches, alive for this collection. */
+void fh__scan_keep(struct fh__scan *scan, fh_object *object);
+
 /* Shows every object that was not marked. */
 typedef void fh__scan_function(void *context, fh_object *object);
 void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context);

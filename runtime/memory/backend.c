@@ -2,6 +2,8 @@
 #include "memory/backend.h"
 
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #if defined(FH_ALLOCATOR_MALLOC)
 
@@ -14,6 +16,9 @@ const char *fh__backend_name(void) { return "malloc"; }
 /* Pages that empty go back to the system at once, but only now: as a setting it would slow every free in the process. The
  * option is a plain word that other threads may read meanwhile; mimalloc expects that. */
 void fh__backend_heap_tidy(fh__heap *heap) {
+  /* From the main thread, a forced collection of mimalloc 2.0.9 takes over dead threads' memory into the given heap, but in its
+   * own thread's name: then two threads would use one page. */
+  if (getpid() == (pid_t)syscall(SYS_gettid)) return;
   long delay = mi_option_get(mi_option_decommit_delay);
   mi_option_set(mi_option_decommit_delay, 0);
   mi_heap_collect(heap, true);

@@ -43,11 +43,13 @@ void fh__mutator_destroy(struct fh__mutator *mutator) {
 
 void fh__mutator_lock_stop(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
   if (fh__mutex_try_lock(&fh__stop.lock)) return;
+  me->returning = true;
   fh__mutator_go_offline(me, merge);
   fh__stop_arrive(&me->sync);
   fh__mutex_lock(&fh__stop.lock);
   /* Only the holder of the stop lock can stop this mutator, so nothing but a claim can delay it now. */
   fh__mutator_go_online(me);
+  me->returning = false;
 }
 
 /* ---- memory of destroyed objects ---- */

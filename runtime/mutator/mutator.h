@@ -45,8 +45,12 @@ struct fh__mutator {
   struct fh__dead_list dying;       /* dead, fields not yet cleared: the work list of destruction */
   struct fh__dead_list deferred;    /* dead in a claim or a stop: destroyed at the next safepoint */
   struct fh__dead_list finalizable; /* dead, their finalizers wait */
+  struct fh__dead_list finalizing_now; /* the rest of those that are being run */
   struct fh__garbage *garbage;
   uint32_t garbage_count;  /* scratch of a collection: how much of its own it will be handed */
+  bool garbage_finalizes;  /* ... and whether any of that has a finalizer to run */
+  bool returning;          /* off line for a moment of the runtime's own, not in a blocking region */
+  uint32_t yielding;       /* atomic: 1: its thread waits for memory and touches no counts, 2: somebody merges in its place */
   bool destroying;         /* inside the destruction loop: deaths are appended to it */
   bool finalizing;         /* inside a finalizer: safepoints run no further ones */
   bool collecting;         /* collections do not nest */
@@ -82,6 +86,7 @@ struct fh__shared {
   bool gc_enabled;        /* atomic */
   bool heap_is_ours;      /* nobody but Freehold uses attached threads' heaps, so claimers may tidy them */
   fh_options options;     /* defaults filled in; written before anybody attaches */
+  uint32_t inbox_waits;    /* atomic: something was left for any mutator to take care of */
   struct fh__inbox later;  /* references given up by fh_release_later */
   void *freed;             /* atomic stack of buffers that were freed in blocking regions */
 };
@@ -116,14 +121,21 @@ void fh__mutator_destroy(struct fh__mutator *mutator);
 
 FH__INLINE void fh__mutator_go_online(struct fh__mutator *me) {
   fh__state_attach(&me->sync);
+  /* What came while nobody could tell us: a batch that is ripe; things for any mutator (after the move: fh__relief_ask). */
+  if (FH__UNLIKELY(me->limbo.sealed.stamp != 0)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
+  if (FH__UNLIKELY(FH__LOAD(&fh__shared.inbox_waits, SEQ_CST) != 0)) fh__attend(&me->sync, FH__ATTEND_INBOX);
   fh__tls.stamp = fh__shared.out_of_line ? FH__NOBODY_STAMP : me->stamp;
   fh__tls.attention = &me->sync.attention;
 }
 
-FH__INLINE void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
-  while (FH__UNLIKELY(!fh__state_detach(&me->sync))) merge(me);
+FH__INLINE void fh__mutator_show_nobody(void) {
   fh__tls.stamp = FH__NOBODY_STAMP;
   fh__tls.attention = &fh__nobody.sync.attention;
+}
+
+FH__INLINE void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
+  while (FH__UNLIKELY(!fh__state_detach(&me->sync))) merge(me);
+  fh__mutator_show_nobody();
 }
 
 /* Takes the stop lock; offline while it has to wait, so that another requester can stop this mutator. */

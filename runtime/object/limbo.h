@@ -21,8 +21,18 @@ struct fh__limbo_batch {
 struct fh__limbo_local {
   struct fh__limbo_batch open;
   struct fh__limbo_batch sealed;
-  size_t bytes; /* both; relaxed for readers of statistics */
+  size_t bytes;   /* both; relaxed for readers of statistics */
+  size_t look_at; /* bytes in the open batch at which its mutator looks after the sealed one again */
 };
+
+/* True each time that another `step` bytes have come in: then the mutator looks whether it can seal or free. A wake-up for a
+ * ripe batch may be lost while mutators come and go; this look bounds what that costs. */
+static inline bool fh__limbo_wants_a_look(struct fh__limbo_local *limbo, size_t step) {
+  if (!limbo->look_at) limbo->look_at = step;
+  if (FH__LIKELY(limbo->open.bytes < limbo->look_at)) return false;
+  limbo->look_at = limbo->open.bytes + step;
+  return true;
+}
 
 static inline void fh__limbo_add_object(struct fh__limbo_local *limbo, fh_object *object, size_t bytes) {
   fh__dead_push(&limbo->open.objects, object);
@@ -53,6 +63,7 @@ static inline void fh__limbo_seal(struct fh__limbo_local *limbo, uint64_t stamp)
   limbo->sealed.buffers = sealed.buffers;
   limbo->sealed.bytes = sealed.bytes;
   FH__STORE_(&limbo->sealed.stamp, stamp, RELAXED);
+  limbo->look_at = 0;
 }
 
 /* Takes the sealed batch out, for freeing. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Registration. A spec is known by its address: the same address with the same contents gives the same type. One lock
- * orders all writers; it is held for a few hundred nanoseconds and never while application code runs. */
+ * orders all writers; it is held for a few hundred nanoseconds and never while application code runs. Types come from the
+ * system's malloc: they are registered in any state of a thread, also where somebody else may be tidying its heap. */
 #include "object/type.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/trap.h"
@@ -74,7 +76,7 @@ static bool flatten(const fh_ref *refs, uint32_t **cells_out, uint32_t *count_ou
   *count_out = (uint32_t)count;
   *cells_out = NULL;
   if (count == 0) return true;
-  uint32_t *cells = fh__backend_alloc((size_t)count * sizeof *cells);
+  uint32_t *cells = malloc((size_t)count * sizeof *cells);
   if (!cells) return false;
   uint32_t n = 0;
   for (size_t i = 0; refs[i].kind != FH__REF_END; i++)
@@ -84,17 +86,17 @@ static bool flatten(const fh_ref *refs, uint32_t **cells_out, uint32_t *count_ou
 }
 
 static void free_type(fh_type *type) {
-  fh__backend_free(type->cells);
-  fh__backend_free(type->item_cells);
-  fh__backend_free(type->name);
-  fh__backend_free(type);
+  free(type->cells);
+  free(type->item_cells);
+  free(type->name);
+  free(type);
 }
 
 static fh_type *make_type(const fh_type_spec *spec) {
-  fh_type *type = fh__backend_alloc_zeroed(sizeof *type);
+  fh_type *type = calloc(1, sizeof *type);
   if (!type) return NULL;
   size_t name_bytes = strlen(spec->name) + 1;
-  type->name = fh__backend_alloc(name_bytes);
+  type->name = malloc(name_bytes);
   if (!type->name || !flatten(spec->refs, &type->cells, &type->cell_count) ||
       !flatten(spec->item_refs, &type->item_cells, &type->item_cell_count)) {
     free_type(type);
@@ -137,13 +139,13 @@ static bool grow_table(void) {
   for (uint32_t i = 0; i < registry.capacity; i++) live += registry.table[i] && registry.table[i] != &removed;
   uint32_t capacity = 64;
   while (capacity < 4 * (live + 1)) capacity *= 2;
-  fh_type **table = fh__backend_alloc_zeroed(capacity * sizeof *table);
+  fh_type **table = calloc(capacity, sizeof *table);
   if (!table) return false;
   for (uint32_t i = 0; i < registry.capacity; i++) {
     fh_type *type = registry.table[i];
     if (type && type != &removed) *find_place(table, capacity, type->spec) = type;
   }
-  fh__backend_free(registry.table);
+  free(registry.table);
   registry.table = table;
   registry.capacity = capacity;
   registry.used = live;
@@ -216,7 +218,7 @@ void fh__types_finish(void) {
       free_type(fh__types[i]);
       fh__types[i] = NULL;
     }
-  fh__backend_free(registry.table);
+  free(registry.table);
   registry.table = NULL;
   registry.capacity = registry.used = registry.limit = 0;
   pthread_mutex_unlock(&registry.lock);

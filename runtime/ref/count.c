@@ -42,7 +42,9 @@ static __attribute__((noinline)) void owner_retain(struct fh__mutator *me, fh_ob
  * comes first, and its result tells the rest: a look at the word before would fetch a contended line twice. Everything
  * else is a tail call. */
 FH__INLINE bool is_stranger(const struct fh__mutator *me, uint32_t bias) {
-  return FH__LIKELY(!fh__owns(me, bias)) && FH__LIKELY(me != &fh__nobody) && FH__LIKELY(bias != FH__BIAS_IMMORTAL) && !FH__CHECKED;
+  if (FH__CHECKED || FH__UNLIKELY(fh__owns(me, bias))) return false;
+  if (FH__UNLIKELY(me == &fh__nobody)) return false;
+  return FH__LIKELY(bias != FH__BIAS_IMMORTAL);
 }
 
 _Noreturn static FH__COLD void refuse_private(const char *call, const fh_object *object) {
@@ -146,15 +148,18 @@ static __attribute__((noinline)) void release_otherwise(struct fh__mutator *me, 
     stranger_release(me, object, bias);
 }
 
+static __attribute__((noinline)) void release_own(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+  if (FH__LIKELY(is_last_private(me, object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
+  release_otherwise(me, object);
+}
+
 void fh__release_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (is_stranger(me, bias)) {
+  if (is_stranger(me, bias))
     stranger_release(me, object, bias);
-    return;
-  }
-  if (FH__LIKELY(is_last_private(me, object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
-  release_otherwise(me, object);
+  else
+    release_own(me, object, bias);
 }
 
 /* ---- looking and trying ---- */

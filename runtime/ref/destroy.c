@@ -22,8 +22,7 @@ static void run_dealloc(struct fh__mutator *me, fh_object *object, const fh_type
 
 static void put_into_limbo(struct fh__mutator *me, fh_object *object, size_t bytes) {
   fh__limbo_add_object(&me->limbo, object, bytes);
-  /* While a sealed batch waits, its grace period will wake us; only an idle limbo needs to be started. */
-  if (me->limbo.open.bytes >= fh__shared.options.limbo_batch && !me->limbo.sealed.stamp) fh__attend(&me->sync, FH__ATTEND_LIMBO);
+  if (fh__limbo_wants_a_look(&me->limbo, fh__shared.options.limbo_batch)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
 }
 
 void fh__ref_dealloc_and_free(struct fh__mutator *me, fh_object *object, bool at_once) {
@@ -129,11 +128,9 @@ bool fh__ref_finalize(struct fh__mutator *me, fh_object *object, const fh_type *
 }
 
 /* The list is last in, first out; finalizers run in the order of death. */
-static struct fh__dead_list take_reversed(struct fh__dead_list *list) {
-  struct fh__dead_list reversed = {NULL};
+static void take_reversed(struct fh__dead_list *from, struct fh__dead_list *to) {
   fh_object *object;
-  while ((object = fh__dead_pop(list))) fh__dead_push(&reversed, object);
-  return reversed;
+  while ((object = fh__dead_pop(from))) fh__dead_push(to, object);
 }
 
 static void finalize_one(struct fh__mutator *me, fh_object *object) {
@@ -143,19 +140,19 @@ static void finalize_one(struct fh__mutator *me, fh_object *object) {
 }
 
 void fh__ref_run_finalizers(struct fh__mutator *me) {
-  if (me->finalizing || !me->finalizable.first) return;
+  if (me->finalizing || !(me->finalizable.first || me->finalizing_now.first)) return;
   me->finalizing = true;
-  struct fh__dead_list list = take_reversed(&me->finalizable);
+  struct fh__dead_list *list = &me->finalizing_now; /* in the mutator: a finalizer may end the thread */
+  if (!list->first) take_reversed(&me->finalizable, list);
   fh_object *object;
-  while ((object = fh__dead_pop(&list))) {
-    if (!revive(me, object, fh__type_of(object))) {
-      /* No memory for its tracking entry: it stays dead until a later safepoint. */
-      fh__dead_push(&me->finalizable, object);
+  while ((object = fh__dead_pop(list))) {
+    if (revive(me, object, fh__type_of(object))) {
+      finalize_one(me, object);
+    } else {
+      fh__dead_push(list, object); /* no memory for its tracking entry: it stays dead until a later safepoint */
       break;
     }
-    finalize_one(me, object);
   }
-  while ((object = fh__dead_pop(&list))) fh__dead_push(&me->finalizable, object);
-  if (me->finalizable.first) fh__attend(&me->sync, FH__ATTEND_FINALIZE); /* those that died meanwhile */
+  if (fh__ref_has_finalizers(me)) fh__attend(&me->sync, FH__ATTEND_FINALIZE); /* these, and those that died meanwhile */
   me->finalizing = false;
 }

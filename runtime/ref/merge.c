@@ -99,25 +99,47 @@ static bool set_queued(fh_object *object) {
   return true;
 }
 
+/* Lets others merge this thread's objects, and merges what is in its queue: it touches no counts otherwise meanwhile. */
+static void yield(struct fh__mutator *me) {
+  fh_object *own;
+  while ((own = fh__queue_pop(&me->sync.queue, &me->producer)))
+    if (merge_queued(own)) fh__ref_die_later(me, own);
+  FH__STORE_(&me->yielding, 1, RELEASE); /* partner: merge_for_yielding */
+  sched_yield();
+  uint32_t expected = 1;
+  while (!FH__CAS(&me->yielding, &expected, 0, ACQUIRE)) { /* partner: the release below */
+    expected = 1;
+    fh__cpu_pause();
+  }
+}
+
+/* The owner waits for memory, as the caller does: merges the object in its place. */
+static bool merge_for_yielding(struct fh__mutator *owner, fh_object *object, bool *died_out) {
+  uint32_t expected = 1;
+  if (!FH__CAS(&owner->yielding, &expected, 2, ACQUIRE)) return false;
+  *died_out = merge_queued(object);
+  FH__STORE_(&owner->yielding, 1, RELEASE);
+  return true;
+}
+
 /* No memory for a segment (Q4). The caller cannot reach a safepoint here, so it helps everybody forward and tries again:
  * it merges its own queue, and if the owner sleeps, even in a stop that waits for the caller, it merges this one object in
  * the owner's place, which needs no queue. True: that killed it. */
 static bool push_without_memory(struct fh__mutator *me, struct fh__mutator *owner, fh_object *object) {
+  bool died = false;
   while (!fh__queue_push(&me->producer, &owner->sync.queue, object)) {
     uint32_t rest;
     if (fh__state_claim_resting(&owner->sync, &rest)) {
-      bool died = merge_queued(object);
+      died = merge_queued(object);
       fh__state_unclaim_resting(&owner->sync, rest);
       fh__merge_claim(me, owner, NULL); /* Q1; after a stop the resume looks */
       return died;
     }
-    fh_object *own;
-    while ((own = fh__queue_pop(&me->sync.queue, &me->producer)))
-      if (merge_queued(own)) fh__ref_die_later(me, own);
+    if (merge_for_yielding(owner, object, &died)) break;
     fh__attend(&owner->sync, FH__ATTEND_MERGE);
-    sched_yield();
+    yield(me);
   }
-  return false;
+  return died;
 }
 
 void fh__merge_hand_over(struct fh__mutator *me, fh_object *object, uint32_t owner_id) {

@@ -2,6 +2,7 @@
 #include "ref/relief.h"
 
 #include <sched.h>
+#include <stdlib.h>
 
 #include "base/trap.h"
 #include "ref/destroy.h"
@@ -106,7 +107,7 @@ FH__COLD void fh__relief_leaving(void) {
 }
 
 void fh__relief_quiesce(struct fh__mutator *me) {
-  fh__grace_quiesce(&me->sync);
+  fh__grace_report(&me->sync);
   if (fh__grace_advance() && fh__relief_wake_ripe()) fh__relief_sleepers(me, FH__HEAP_DEBT);
 }
 
@@ -127,8 +128,9 @@ struct later {
   fh_object *object;
 };
 
-/* Asks one mutator that runs to look at the inbox; if none runs, the next one to attach or to housekeep does. */
-static void ask_somebody(void) {
+void fh__relief_ask(void) {
+  /* seq_cst: "say that something waits; look for somebody who runs" against "run; look whether something waits". */
+  FH__STORE_(&fh__shared.inbox_waits, 1, SEQ_CST);
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync))
     if (fh__state_of(sync) == FH__ATTACHED) {
@@ -139,17 +141,18 @@ static void ask_somebody(void) {
 
 void fh__relief_release_later(fh_object *object) {
   struct later *later;
-  while (!(later = fh__backend_alloc(sizeof *later))) sched_yield(); /* the reference must not be lost */
+  /* From the system's malloc: in a blocking region somebody else may be tidying this thread's heap. */
+  while (!(later = malloc(sizeof *later))) sched_yield(); /* the reference must not be lost */
   later->object = object;
   fh__inbox_put(&fh__shared.later, &later->node);
-  ask_somebody();
+  fh__relief_ask();
 }
 
 static void release_one(void *context, struct fh__inbox_node *node) {
   (void)context;
   struct later *later = (struct later *)(void *)node;
   fh_object *object = later->object;
-  fh__backend_free(later);
+  free(later);
   fh__release(object);
 }
 
@@ -157,6 +160,7 @@ void fh__relief_free_later(void *block) {
   void *head = FH__LOAD(&fh__shared.freed, RELAXED);
   do *fh__buffer_link(block) = head;
   while (!FH__CAS(&fh__shared.freed, &head, block, RELEASE)); /* partner: the swap in fh__relief_inbox */
+  fh__relief_ask();
 }
 
 bool fh__relief_inbox_is_empty(void) {
@@ -164,6 +168,7 @@ bool fh__relief_inbox_is_empty(void) {
 }
 
 void fh__relief_inbox(struct fh__mutator *me) {
+  FH__SWAP(&fh__shared.inbox_waits, 0, SEQ_CST); /* before the boxes are emptied: what comes later says so again */
   free_buffers(FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: fh__relief_free_later */
   fh__inbox_take_all(&fh__shared.later, release_one, me);
 }

@@ -20,6 +20,8 @@ void fh__relief_stopped(void);
 /* Releases and frees what the inboxes hold. */
 void fh__relief_inbox(struct fh__mutator *me);
 bool fh__relief_inbox_is_empty(void);
+/* Asks one mutator that runs to look at the inbox; if none runs, whoever comes next does. */
+void fh__relief_ask(void);
 
 /* fh_release_later and fh_free for threads that must not act themselves. */
 void fh__relief_release_later(fh_object *object);

@@ -2,6 +2,8 @@
 /* Slots. A load is: read, try to retain, read again. The memory behind the first read cannot be reused before this thread's
  * next safepoint, because what a slot holds is published [grace.unreachable]; so the try is safe, it fails exactly if the
  * object is dead, and the second look tells a resurrected object, which left the slot, from one that is still there. */
+#include <stdlib.h>
+
 #include "base/trap.h"
 #include "object/cells.h"
 #include "ref/count.h"
@@ -53,7 +55,7 @@ bool fh_slot_cas(fh_slot *slot, void *expected, void *desired) {
   return false;
 }
 
-/* ---- roots ---- */
+/* ---- roots: from the system's malloc, because any thread may add one in any state ---- */
 
 static struct {
   struct fh__mutex lock;
@@ -71,7 +73,7 @@ static fh_status add_root_locked(fh_slot *slot) {
   if (find_root(slot) < roots.count) return FH_EEXIST;
   if (roots.count == roots.capacity) {
     size_t capacity = roots.capacity ? 2 * roots.capacity : 16;
-    fh_slot **grown = fh__backend_realloc(roots.slot, capacity * sizeof *grown);
+    fh_slot **grown = realloc(roots.slot, capacity * sizeof *grown);
     if (!grown) return FH_ENOMEM;
     roots.slot = grown;
     roots.capacity = capacity;
@@ -107,7 +109,7 @@ static fh_slot *pop_root(void) {
 void fh__roots_clear(void) {
   fh_slot *slot;
   while ((slot = pop_root())) fh_slot_store(slot, NULL);
-  fh__backend_free(roots.slot);
+  free(roots.slot);
   roots.slot = NULL;
   roots.capacity = 0;
 }

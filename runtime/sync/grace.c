@@ -24,7 +24,7 @@ bool fh__grace_advance(void) {
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     if (fh__state_of(sync) != FH__ATTACHED) continue;
-    uint64_t quiescent = FH__LOAD(&sync->quiescent, ACQUIRE); /* [grace.finished] */
+    uint64_t quiescent = FH__LOAD(&sync->quiescent, SEQ_CST); /* [grace.finished]; partner: fh__grace_report */
     if (quiescent < passed) passed = quiescent;
   }
   return note_completed(passed);

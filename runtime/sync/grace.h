@@ -21,6 +21,12 @@ uint64_t fh__grace_request(void);
 static inline bool fh__grace_passed(uint64_t number) {
   return FH__LOAD(&fh__grace.completed, ACQUIRE) >= number; /* partner: the release in fh__grace_advance */
 }
+/* A mutator's report, after which it looks whether it was the last one that was waited for. */
+static inline void fh__grace_report(struct fh__sync_local *sync) {
+  /* seq_cst: "report; look at the others' reports and states" against the same, or "move the state; look" elsewhere: of two
+   * that come last at once, one sees the other. */
+  FH__SWAP(&sync->quiescent, FH__LOAD(&fh__grace.epoch, SEQ_CST), SEQ_CST);
+}
 /* Looks at all mutators; true if more periods have passed than were known. */
 bool fh__grace_advance(void);
 /* In a stopped world: everything retired so far is ripe. Returns the number to seal it with. */

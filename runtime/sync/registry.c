@@ -3,15 +3,19 @@
 
 struct fh__registry fh__registry = {.lock = FH__MUTEX(FH__RANK_REGISTRY)};
 
+static void bind_locked(struct fh__sync_local *sync) {
+  FH__STORE_(&sync->bound, 1, RELAXED); /* [state.bound]: the lock orders it against unbind */
+  FH__ADD(&fh__registry.bound, 1, RELAXED);
+}
+
 struct fh__sync_local *fh__registry_adopt(void) {
   struct fh__sync_local *sync = NULL;
   fh__mutex_lock(&fh__registry.lock);
-  if (fh__registry.free_head) {
+  if (fh__registry.open && fh__registry.free_head) {
     sync = fh__registry.table[fh__registry.free_head];
     fh__registry.free_head = sync->next_free;
     FH__BUMP(&fh__registry.adoptions, 1);
-    FH__STORE_(&sync->bound, 1, RELAXED); /* [state.bound]: the lock orders it against unbind */
-    FH__ADD(&fh__registry.bound, 1, RELAXED);
+    bind_locked(sync);
   }
   fh__mutex_unlock(&fh__registry.lock);
   return sync;
@@ -19,14 +23,13 @@ struct fh__sync_local *fh__registry_adopt(void) {
 
 bool fh__registry_add(struct fh__sync_local *sync) {
   fh__mutex_lock(&fh__registry.lock);
-  bool fits = fh__registry.count < FH__MUTATORS_MAX;
+  bool fits = fh__registry.open && fh__registry.count < FH__MUTATORS_MAX;
   if (fits) {
     sync->id = fh__registry.count + 1;
-    sync->bound = 1;
     sync->state = FH__DETACHED;
     fh__registry.table[sync->id] = sync;
-    FH__STORE_(&fh__registry.count, sync->id, RELEASE); /* partner: fh__registry_count */
-    FH__ADD(&fh__registry.bound, 1, RELAXED);
+    bind_locked(sync);
+    FH__STORE_(&fh__registry.count, sync->id, SEQ_CST); /* partner: fh__registry_count, in the scans of grace periods too */
   }
   fh__mutex_unlock(&fh__registry.lock);
   return fits;
@@ -37,6 +40,31 @@ void fh__registry_unbind(struct fh__sync_local *sync) {
   FH__STORE_(&sync->bound, 0, RELAXED);
   sync->next_free = fh__registry.free_head;
   fh__registry.free_head = sync->id;
-  FH__SUB(&fh__registry.bound, 1, RELEASE); /* partner: the acquire with which shutdown waits for zero */
+  FH__SUB(&fh__registry.bound, 1, RELAXED);
   fh__mutex_unlock(&fh__registry.lock);
+}
+
+void fh__registry_set_open(void) {
+  fh__mutex_lock(&fh__registry.lock);
+  fh__registry.open = true;
+  fh__mutex_unlock(&fh__registry.lock);
+}
+
+bool fh__registry_close(void) {
+  fh__mutex_lock(&fh__registry.lock);
+  bool alone = fh__registry.bound == 0;
+  if (alone) fh__registry.open = false;
+  fh__mutex_unlock(&fh__registry.lock);
+  return alone;
+}
+
+struct fh__sync_local *fh__registry_adopt_closed(uint32_t id) {
+  fh__mutex_lock(&fh__registry.lock);
+  uint32_t *link = &fh__registry.free_head;
+  while (*link != id) link = &fh__registry.table[*link]->next_free;
+  struct fh__sync_local *sync = fh__registry.table[id];
+  *link = sync->next_free;
+  bind_locked(sync);
+  fh__mutex_unlock(&fh__registry.lock);
+  return sync;
 }

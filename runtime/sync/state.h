@@ -53,6 +53,7 @@ enum fh__attention {
   FH__ATTEND_GARBAGE = 1u << 6,  /* the collector handed over private garbage */
   FH__ATTEND_COLLECT = 1u << 7,  /* a collection is due */
   FH__ATTEND_INBOX = 1u << 8,    /* threads that are not attached left something */
+  FH__ATTEND_LEAVING = FH__ATTEND_STOP | FH__ATTEND_GRACE | FH__ATTEND_INBOX, /* somebody hears of it when the mutator leaves */
   FH__ATTEND_NEVER = 1u << 31    /* of the word that threads which are not attached look at */
 };
 
@@ -75,7 +76,7 @@ struct fh__sync_local {
   char name[FH__NAME_BYTES];
 };
 
-/* A quiescent state: at a safepoint, or right after an attach. */
+/* The quiescent state right after an attach. At a safepoint, see fh__grace_report. */
 FH__INLINE void fh__grace_quiesce(struct fh__sync_local *sync) {
   /* acquire: [grace.unreachable]; release: [grace.finished] */
   FH__STORE_(&sync->quiescent, FH__LOAD(&fh__grace.epoch, SEQ_CST), RELEASE);

@@ -101,18 +101,18 @@ inline claim(m) {
      :: atomic { state[m] == DETACHED && !wanted[m] -> state[m] = CLAIMED }
      :: else -> break
      fi;
-     claimed_for = queue[m];
      do
-     :: atomic { queue[m] > 0 -> work(); queue[m]-- }
-     :: queue[m] == 0 || queue[m] < claimed_for || wanted[m] -> break
+     :: atomic { queue[m] > 0 -> work(); queue[m]--; served = true }
+     :: atomic { queue[m] == 0 || wanted[m] -> served = true; break }
+     :: served -> break
 #ifdef FAULT_CLAIM_ENDS_FOR_STOP
      :: stop_raised[m] -> break
 #endif
      od;
      atomic {
-       assert(state[m] == CLAIMED);                                        /* [state.right] */
-       assert(queue[m] == 0 || queue[m] < claimed_for || wanted[m]);       /* [claim.progress] */
-       claimed_for = 0;
+       assert(state[m] == CLAIMED); /* [state.right] */
+       assert(served);              /* [claim.progress] */
+       served = false;
        state[m] = DETACHED
      };
 #ifndef FAULT_UNCLAIM_BLIND
@@ -381,14 +381,16 @@ inline live(m) {
 }
 
 proctype thread(byte me; byte stops; byte pushes; byte sleeps; byte rests) {
-  byte i, other, missing, seen_epoch, claimed_for;
+  byte i, other, missing, seen_epoch;
+  bool served;
   mtype at_rest;
   attach(me);
   live(me)
 }
 
 proctype newborn(byte stops; byte pushes; byte sleeps; byte rests) {
-  byte i, other, missing, seen_epoch, claimed_for;
+  byte i, other, missing, seen_epoch;
+  bool served;
   byte me;
   mtype at_rest;
   if
