@@ -309,10 +309,10 @@ static void register_spec(const fh_type_spec *spec) {
   (void)!fh_type_register(spec, &made);
 }
 
-#define with_spec(name, ...)                                                        \
-  static void name(void) {                                                          \
+#define with_spec(function, ...)                                                                   \
+  static void function(void) {                                                                    \
     static const fh_type_spec spec = {.name = "pair", .size = sizeof(struct pair), __VA_ARGS__}; \
-    register_spec(&spec);                                                           \
+    register_spec(&spec);                                                                         \
   }
 
 static const fh_ref right_refs[] = {FH_FIELD(struct pair, a), FH_FIELD(struct pair, b), FH_END};

@@ -189,28 +189,50 @@ static void release_below_zero(void) {
   fh_housekeep();
 }
 
+static void own_deaf(void *argument) {
+  made_by_another = node_new(1);
+  fh_publish(made_by_another);
+  gate_open(&gate, 1);
+  gate_await_deaf(&gate, 2);
+  fh_safepoint(); /* merges: one reference of its own, three too few elsewhere */
+  gate_open(&gate, 3);
+  gate_await(&gate, 4);
+}
+
+static void release_below_zero_of_a_running_owner(void) {
+  static struct companion owner;
+  begin();
+  companion_start(&owner, own_deaf, NULL);
+  gate_await(&gate, 1);
+  for (int i = 0; i < 3; i++) fh_release(made_by_another);
+  gate_open(&gate, 2);
+  gate_await(&gate, 3);
+}
+
 static void more_releases_than_references_are_noticed(void **state) {
   only_if_checked();
   expect_trap(release_below_zero, "fh_release: ", "0x", "\"culprit\"", NULL);
+  expect_trap(release_below_zero_of_a_running_owner, "more releases than references", "type: node", "0x", NULL);
 }
 
 static struct node *merged;
 static void release_too_often(void *argument) {
-  fh_release(merged);
-  fh_release(merged);
-  fh_release(merged);
+  fh_retain(merged);
+  gate_open(&gate, 1);
+  gate_await(&gate, 2);
+  for (int i = 0; i < 3; i++) fh_release(merged);
 }
 
-/* Merged, with one reference left: a stranger gives up three. */
+/* The owner's last release merged it, and a stranger holds the one reference that is left. */
 static void release_merged_below_zero(void) {
   static struct companion stranger;
   begin();
   merged = node_new(1);
   fh_publish(merged);
-  static fh_slot slot;
-  fh_slot_store(&slot, merged);
-  fh_release(merged); /* the owner's last: merged, the slot holds the one reference */
   companion_start(&stranger, release_too_often, NULL);
+  gate_await(&gate, 1);
+  fh_release(merged);
+  gate_open(&gate, 2);
   companion_join(&stranger);
 }
 

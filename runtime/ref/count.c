@@ -18,11 +18,10 @@ static FH__COLD void count_overflow(struct fh__mutator *me, fh_object *object) {
           fh__type_of(object)->name);
 }
 
-/* Adds to the shared count; whoever sees half of its range makes the object immortal. Returns the word before. */
-FH__INLINE uint32_t add_shared(struct fh__mutator *me, fh_object *object, uint32_t n) {
+/* Adds to the shared count; whoever sees half of its range makes the object immortal. */
+static void add_shared(struct fh__mutator *me, fh_object *object, uint32_t n) {
   uint32_t old = FH__ADD(&object->fh__shared, n * FH__ONE, RELAXED); /* a reference exists: nothing to order */
   if (FH__UNLIKELY(fh__count_of(old) >= FH__IMMORTAL_AT)) count_overflow(me, object);
-  return old;
 }
 
 /* ---- retain ---- */
@@ -60,7 +59,6 @@ static bool check_stranger(const struct fh__mutator *me, const char *call, const
 }
 
 static __attribute__((noinline)) void retain_otherwise(struct fh__mutator *me, fh_object *object) {
-  if (FH__CHECKED) fh__check_object("fh_retain", object);
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE);
   if (fh__owns(me, bias)) {
     owner_retain(me, object, bias);
@@ -72,15 +70,22 @@ static __attribute__((noinline)) void retain_otherwise(struct fh__mutator *me, f
   }
 }
 
+static FH__COLD void stranger_was_wrong(struct fh__mutator *me, fh_object *object, uint32_t old) {
+  if (old & FH__PRIVATE) refuse_private("fh_retain", object);
+  count_overflow(me, object);
+}
+
 void fh__retain_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
+  if (FH__CHECKED) fh__check_object("fh_retain", object);
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (FH__LIKELY(is_stranger(me, bias))) {
-    FH__BUMP(&me->counters.stranger_retains, 1);
-    if (FH__UNLIKELY(add_shared(me, object, 1) & FH__PRIVATE)) refuse_private("fh_retain", object);
+  if (FH__UNLIKELY(!is_stranger(me, bias))) {
+    retain_otherwise(me, object);
     return;
   }
-  retain_otherwise(me, object);
+  FH__BUMP(&me->counters.stranger_retains, 1);
+  uint32_t old = FH__ADD(&object->fh__shared, FH__ONE, RELAXED); /* a reference exists: nothing to order */
+  if (FH__UNLIKELY((old & FH__PRIVATE) | (fh__count_of(old) >= FH__IMMORTAL_AT))) stranger_was_wrong(me, object, old);
 }
 
 /* ---- release ---- */
@@ -138,7 +143,6 @@ FH__INLINE void stranger_release(struct fh__mutator *me, fh_object *object, uint
 }
 
 static __attribute__((noinline)) void release_otherwise(struct fh__mutator *me, fh_object *object) {
-  if (FH__CHECKED) fh__check_object("fh_release", object);
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE);
   if (fh__owns(me, bias))
     owner_release(me, object, bias);
@@ -155,6 +159,7 @@ static __attribute__((noinline)) void release_own(struct fh__mutator *me, fh_obj
 
 void fh__release_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
+  if (FH__CHECKED) fh__check_object("fh_release", object);
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
   if (is_stranger(me, bias))
     stranger_release(me, object, bias);

@@ -15,6 +15,7 @@ static uint32_t join_counts(fh_object *object, uint32_t local, uint32_t clear) {
   do joined = ((shared + local * FH__ONE) | FH__MERGED) & ~clear;
   while (!FH__CAS(&object->fh__shared, &shared, joined, ACQ_REL)); /* partner: every release of a reference */
   if (joined & FH__IMMORTAL) FH__STORE_(&object->fh__bias, FH__BIAS_IMMORTAL, RELAXED);
+  else if (FH__UNLIKELY(fh__count_of(joined) < 0)) fh__misuse("fh_release", object, "more releases than references");
   return joined;
 }
 

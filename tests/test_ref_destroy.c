@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* Death: destruction, deferred destruction, finalizers, and types whose destruction waits for a grace period.
+ *
+ * Claims: destruction is iterative and needs neither stack nor memory; dealloc runs inside the release, with the fields
+ * already NULL; private memory is free at once, published memory after a grace period; deaths under a claim wait for a
+ * safepoint; a finalizer runs at a safepoint, once in an object's life, in the order of death, with the fields intact, and
+ * may resurrect; it may make more work, which waits for the next safepoint; without memory for its tracking it waits. */
+#include "support/exhaust.h"
+
+#include "mutator/mutator.h"
+#include "ref/destroy.h"
+
+static uint64_t deaths(void) { return atomic_load(&node_deaths); }
+
+/* ---- an object that notes what happens to it ---- */
+
+struct witness {
+  fh_object fh;
+  struct witness *next;
+  int id;
+};
+enum { EVENTS = 64 };
+static int finalized[EVENTS], dead[EVENTS];
+static int finalized_count, dead_count;
+static struct witness *saved;      /* the finalizer of a witness with a negative id puts it here */
+static int releases_in_finalizer;  /* how many more to make and drop there */
+static fh_type *witness_type(void);
+
+static struct witness *witness_new(int id) {
+  struct witness *w = fh_new(witness_type());
+  require(w);
+  w->id = id;
+  return w;
+}
+
+static void witness_finalize(void *object) {
+  struct witness *w = object;
+  require(finalized_count < EVENTS);
+  finalized[finalized_count++] = w->id;
+  require(fh_refcount(w) >= 1);
+  if (w->id < 0) saved = fh_retain(w);
+  if (releases_in_finalizer) {
+    releases_in_finalizer--;
+    fh_release(witness_new(1000 + releases_in_finalizer));
+    fh_safepoint(); /* runs no further finalizer: it would nest */
+    require(finalized[finalized_count - 1] == w->id);
+  }
+}
+
+static void witness_dealloc(void *object) {
+  struct witness *w = object;
+  require(!w->next); /* cleared before */
+  require(fh__self()->no_safepoint);
+  dead[dead_count++ % EVENTS] = w->id;
+}
+
+static const fh_ref witness_refs[] = {FH_FIELD(struct witness, next), FH_END};
+static const fh_type_spec witness_spec = {
+    .name = "witness", .size = sizeof(struct witness), .refs = witness_refs, .finalize = witness_finalize, .dealloc = witness_dealloc};
+
+static fh_type *witness_type(void) {
+  fh_type *type;
+  require(fh_type_register(&witness_spec, &type) == FH_OK);
+  return type;
+}
+
+static int setup(void **state) {
+  finalized_count = dead_count = releases_in_finalizer = 0;
+  saved = NULL;
+  return runtime_setup(state);
+}
+#define with_witnesses(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
+
+/* ---- destruction ---- */
+
+static struct node *chain(size_t length) {
+  struct node *head = NULL;
+  for (size_t i = 0; i < length; i++) {
+    struct node *n = node_new(i);
+    fh_give(n, left, head);
+    head = n;
+  }
+  return head;
+}
+
+static void release_in_thread(int index, void *argument) { fh_release(chain(scaled(1000000))); }
+
+static void a_deep_structure_needs_no_stack(void **state) {
+  fh_release(chain(scaled(1000000)));
+  assert_true(deaths() == scaled(1000000));
+  run_threads(2, release_in_thread, NULL);
+  assert_true(deaths() == 3 * scaled(1000000));
+  struct node *published = chain(scaled(1000000));
+  fh_publish(published);
+  fh_release(published);
+  assert_true(deaths() == 4 * scaled(1000000));
+}
+
+static struct node *tree(int depth) {
+  struct node *n = node_new((uint64_t)depth);
+  if (!depth) return n;
+  fh_give(n, left, tree(depth - 1));
+  fh_give(n, right, tree(depth - 1));
+  return n;
+}
+
+static void a_tree_dies_whole(void **state) {
+  fh_release(tree(12));
+  assert_true(deaths() == (2u << 12) - 1);
+}
+
+static void shared_children_outlive_their_parents(void **state) {
+  struct node *child = node_new(1), *a = node_new(2), *b = node_new(3);
+  fh_set(a, left, child);
+  fh_set(b, right, child);
+  fh_release(child);
+  fh_release(a);
+  assert_true(deaths() == 1 && node_is_whole(child) && fh_refcount(child) == 1);
+  fh_release(b);
+  assert_true(deaths() == 3);
+}
+
+static void private_memory_is_free_at_once_and_published_later(void **state) {
+  struct fh__mutator *me = fh__self();
+  fh_release(node_new(1));
+  assert_true(fh__limbo_is_empty(&me->limbo));
+  struct node *n = node_new(2);
+  fh_publish(n);
+  fh_release(n);
+  assert_true(deaths() == 2);
+  assert_ptr_equal(me->limbo.open.objects.first, n);
+  assert_true(fh__is_dead_count(n->fh.fh__shared)); /* [ref.dead], for late readers */
+  assert_false(fh_try_retain(n));
+  assert_ptr_equal(fh_type_of(n), node_type());
+  fh_stats stats = stats_now();
+  assert_true(stats.private_deaths == 1 && stats.published_deaths == 1 && stats.limbo_bytes >= sizeof *n);
+  fh_settle();
+  assert_true(fh__limbo_is_empty(&me->limbo));
+}
+
+static void deferred_deaths_wait_for_the_safepoint(void **state) {
+  struct fh__mutator *me = fh__self();
+  struct node *n = node_new(1);
+  fh_publish(n);
+  n->fh.fh__bias = FH__BIAS_MARK; /* as a merge leaves it */
+  n->fh.fh__shared = FH__MERGED;
+  fh__ref_die_later(me, &n->fh);
+  assert_int_equal(me->sync.attention, FH__ATTEND_DESTROY);
+  assert_true(deaths() == 0 && n->fh.fh__shared == FH__MERGED);
+  fh_safepoint();
+  assert_true(deaths() == 1);
+}
+
+/* ---- types that wait for the grace period ---- */
+
+static atomic_int graces;
+static void grace_dealloc(void *object) { atomic_fetch_add(&graces, 1); }
+struct grace {
+  fh_object fh;
+  struct node *node;
+};
+static const fh_ref grace_refs[] = {FH_FIELD(struct grace, node), FH_END};
+static const fh_type_spec grace_spec = {
+    .name = "grace", .size = sizeof(struct grace), .refs = grace_refs, .flags = FH_GRACE, .dealloc = grace_dealloc};
+
+static void a_grace_type_is_cleared_after_the_period_only(void **state) {
+  fh_type *type;
+  assert_int_equal(fh_type_register(&grace_spec, &type), FH_OK);
+  atomic_store(&graces, 0);
+  struct grace *g = fh_new(type);
+  fh_give(g, node, node_new(5));
+  struct grace *private = fh_new(type);
+  fh_release(private); /* private: nobody can be looking */
+  assert_int_equal(atomic_load(&graces), 1);
+  fh_publish(g);
+  fh_release(g);
+  assert_int_equal(atomic_load(&graces), 1);
+  assert_true(deaths() == 0 && node_is_whole(fh_get(g, node))); /* a reader may still follow it */
+  assert_true(fh_type_live(type) == 1);
+  fh_settle();
+  assert_int_equal(atomic_load(&graces), 2);
+  assert_true(deaths() == 1 && fh_type_live(type) == 0);
+}
+
+/* ---- finalizers ---- */
+
+static void finalizers_run_at_the_safepoint_in_the_order_of_death(void **state) {
+  for (int i = 0; i < 5; i++) fh_release(witness_new(i));
+  assert_int_equal(finalized_count, 0);
+  assert_int_equal(dead_count, 0);
+  fh_safepoint();
+  assert_int_equal(finalized_count, 5);
+  assert_int_equal(dead_count, 5);
+  for (int i = 0; i < 5; i++) assert_int_equal(finalized[i], i);
+}
+
+static void a_finalizer_sees_its_fields(void **state) {
+  struct witness *w = witness_new(1);
+  fh_give(w, next, witness_new(2));
+  fh_release(w);
+  fh_safepoint(); /* 1 is finalized and destroyed, and 2 dies with it */
+  fh_safepoint();
+  assert_int_equal(finalized_count, 2);
+  assert_int_equal(finalized[0], 1);
+  assert_int_equal(dead_count, 2);
+}
+
+static void resurrect(bool publish) {
+  struct witness *w = witness_new(-7);
+  if (publish) fh_publish(w);
+  fh_release(w);
+  fh_safepoint();
+  assert_ptr_equal(saved, w);
+  assert_int_equal(finalized_count, 1);
+  assert_int_equal(dead_count, 0);
+  assert_true(fh_refcount(w) == 1);
+  assert_int_equal(fh_is_published(w), publish);
+  assert_int_not_equal(w->fh.fh__slot, 0); /* tracked again */
+  assert_int_equal(fh_check_heap(), FH_OK);
+  fh_release(w); /* its second death: no finalizer any more */
+  fh_safepoint();
+  assert_int_equal(finalized_count, 1);
+  assert_int_equal(dead_count, 1);
+  assert_true(stats_now().resurrected == 1);
+}
+
+static void the_resurrected_die_without_a_finalizer(void **state) { resurrect(false); }
+static void the_published_are_resurrected_too(void **state) { resurrect(true); }
+
+static void finalizers_make_work_for_the_next_safepoint(void **state) {
+  releases_in_finalizer = 10;
+  fh_release(witness_new(1));
+  for (int turns = 0; finalized_count < 11; turns++) {
+    require(turns < 11); /* each safepoint gets on */
+    fh_safepoint();
+  }
+  assert_int_equal(dead_count, 11);
+  assert_null(fh__self()->finalizable.first);
+}
+
+static void a_leaving_thread_finishes_its_finalizers(void *unused) { fh_release(witness_new(3)); }
+
+static void what_waits_is_finished_at_detach(void **state) {
+  struct companion companion;
+  companion_start(&companion, a_leaving_thread_finishes_its_finalizers, NULL);
+  companion_join(&companion);
+  assert_int_equal(finalized_count, 1);
+  assert_int_equal(dead_count, 1);
+}
+
+/* ---- no memory ---- */
+
+static void finalize_without_memory(void) {
+  static struct exhausted exhausted;
+  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
+  struct witness *w = witness_new(1), *second = witness_new(2);
+  fh_release(w);
+  fh_release(second);
+  struct fh__chunk *chunk = fh__self()->track.current;
+  struct node *filler[FH__CHUNK_ENTRIES];
+  size_t fillers = 0;
+  while (chunk->free || chunk->bump < FH__CHUNK_ENTRIES) filler[fillers++] = node_new(fillers); /* their entries are taken */
+  exhaust_memory(&exhausted);
+  fh_safepoint();
+  require(finalized_count == 0 && dead_count == 0); /* they stay dead, and wait */
+  refill_memory(&exhausted);
+  fh_safepoint();
+  require(finalized_count == 2 && dead_count == 2 && finalized[0] == 1 && finalized[1] == 2);
+  while (fillers) fh_release(filler[--fillers]);
+  runtime_stop();
+}
+
+static void without_memory_a_finalizer_waits(void **state) {
+  if (!can_exhaust_memory()) skip();
+  expect_fine(finalize_without_memory);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      with_runtime(a_deep_structure_needs_no_stack),
+      with_runtime(a_tree_dies_whole),
+      with_runtime(shared_children_outlive_their_parents),
+      with_runtime(private_memory_is_free_at_once_and_published_later),
+      with_runtime(deferred_deaths_wait_for_the_safepoint),
+      with_runtime(a_grace_type_is_cleared_after_the_period_only),
+      with_witnesses(finalizers_run_at_the_safepoint_in_the_order_of_death),
+      with_witnesses(a_finalizer_sees_its_fields),
+      with_witnesses(the_resurrected_die_without_a_finalizer),
+      with_witnesses(the_published_are_resurrected_too),
+      with_witnesses(finalizers_make_work_for_the_next_safepoint),
+      with_witnesses(what_waits_is_finished_at_detach),
+      cmocka_unit_test(without_memory_a_finalizer_waits),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
