@@ -82,15 +82,8 @@ fh_status fh_type_register(const fh_type_spec *spec, fh_type **type_out) {
   return fh__type_register(spec, type_out);
 }
 
-static int64_t count_live(const fh_type *type) {
-  int64_t live = FH__LOAD(&type->stray, RELAXED);
-  struct fh__sync_local *sync;
-  for (FH__EACH_MUTATOR(sync)) live += fh__census_read(&fh__mutator_of(sync)->census, type->index);
-  return live;
-}
-
 uint64_t fh_type_live(const fh_type *type) {
-  int64_t live = count_live(type);
+  int64_t live = fh__mutator_count_live(type);
   return live > 0 ? (uint64_t)live : 0;
 }
 
@@ -102,7 +95,7 @@ static bool waits_in(const struct fh__limbo_batch *batch, const fh_type *type) {
 
 /* Stopped: no instance lives, and the memory of none waits for a grace period. */
 static bool is_unused(const fh_type *type) {
-  if (count_live(type)) return false;
+  if (fh__mutator_count_live(type)) return false;
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     const struct fh__limbo_local *limbo = &fh__mutator_of(sync)->limbo;

@@ -27,6 +27,7 @@ static void add_counters(fh_stats *stats, const struct fh__counters *counters) {
   ADD(objects_destroyed, destroyed);
   ADD(objects_destroyed, plain_deaths);
   ADD(private_deaths, plain_deaths);
+  ADD(owner_releases, plain_deaths);
   ADD(private_deaths, private_deaths);
   ADD(objects_immortal, immortal);
   ADD(owner_retains, owner_retains);

@@ -162,20 +162,13 @@ static void check_mutators(struct check *check) {
 
 /* ---- sums ---- */
 
-static int64_t count_live(const fh_type *type) {
-  int64_t live = FH__LOAD(&type->stray, RELAXED);
-  struct fh__sync_local *sync;
-  for (FH__EACH_MUTATOR(sync)) live += fh__census_read(&fh__mutator_of(sync)->census, type->index);
-  return live;
-}
-
 /* Bytes of objects of fixed size, by the census. */
 static int64_t check_census(struct check *check) {
   int64_t bytes = 0;
   for (uint32_t index = 1; index <= FH__TYPES_MAX; index++) {
     const fh_type *type = FH__LOAD(&fh__types[index], ACQUIRE);
     if (!type) continue;
-    int64_t live = count_live(type);
+    int64_t live = fh__mutator_count_live(type);
     if (live < 0) find(check, "census.sum", NULL, "%ld instances of %s", (long)live, type->name);
     if (!type->item_size) bytes += live * type->usable;
   }

@@ -52,6 +52,13 @@ void fh__mutator_lock_stop(struct fh__mutator *me, void (*merge)(struct fh__muta
   me->returning = false;
 }
 
+int64_t fh__mutator_count_live(const fh_type *type) {
+  int64_t live = FH__LOAD(&type->stray, RELAXED);
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) live += fh__census_read(&fh__mutator_of(sync)->census, type->index);
+  return live;
+}
+
 /* ---- memory of destroyed objects ---- */
 
 void fh__mutator_free_block(struct fh__mutator *me, void *block, size_t bytes) {

@@ -141,6 +141,9 @@ FH__INLINE void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(str
 /* Takes the stop lock; offline while it has to wait, so that another requester can stop this mutator. */
 void fh__mutator_lock_stop(struct fh__mutator *me, void (*merge)(struct fh__mutator *));
 
+/* Instances of a type that live, by the census of all mutators [census.sum]. */
+int64_t fh__mutator_count_live(const fh_type *type);
+
 /* Memory of destroyed objects. In checked builds it passes through a quarantine, poisoned. */
 void fh__mutator_free_block(struct fh__mutator *me, void *block, size_t bytes);
 void fh__quarantine_flush(struct fh__mutator *me);

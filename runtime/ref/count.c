@@ -105,9 +105,9 @@ static bool take_back(struct fh__mutator *me, fh_object *object) {
 
 /* The owner's release of anything but a plain private object's last reference. */
 static void owner_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+  FH__BUMP(&me->counters.owner_releases, 1);
   bias |= FH__BIAS_MARK;
   if (fh__local_of(bias) > 1) {
-    FH__BUMP(&me->counters.owner_releases, 1);
     FH__STORE_(&object->fh__bias, bias - 1, RELAXED);
   } else if (!fh__is_published(object)) {
     if (!take_back(me, object)) fh__ref_die(me, object);
