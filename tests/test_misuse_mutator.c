@@ -41,7 +41,7 @@ static void prepare_and_detach(void) {
 
 without_mutator(new_detached, (void)!fh_new(type))
 without_mutator(new_items_detached, (void)!fh_new_items(type, 1))
-without_mutator(retain_detached, fh_retain(object))
+without_mutator(retain_detached, (void)fh_retain(object))
 without_mutator(release_detached, fh_release(object))
 without_mutator(try_detached, fh_try_retain(object))
 without_mutator(publish_detached, fh_publish(object))

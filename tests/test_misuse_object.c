@@ -211,7 +211,7 @@ static void release_below_zero_of_a_running_owner(void) {
 
 static void more_releases_than_references_are_noticed(void **state) {
   only_if_checked();
-  expect_trap(release_below_zero, "fh_release: ", "0x", "\"culprit\"", NULL);
+  expect_trap(release_below_zero, "fh_release: ", "0x", "thread: mutator", NULL); /* the owner, if it merges just then */
   expect_trap(release_below_zero_of_a_running_owner, "more releases than references", "type: node", "0x", NULL);
 }
 
@@ -243,10 +243,6 @@ static void a_merged_object_may_not_be_released_below_zero(void **state) {
 
 /* ---- what is no object ---- */
 
-static void retain_null(void) {
-  begin();
-  fh__retain_slow(NULL);
-}
 static void set_field_of_null(void) {
   begin();
   void *cell = NULL;
@@ -273,13 +269,12 @@ static void retain_what_is_no_object(void) {
 static void retain_of_unknown_type(void) {
   begin();
   _Alignas(16) static char garbage[64] = {0};
-  for (size_t i = 0; i < sizeof garbage; i++) garbage[i] = 0x4f;
+  for (size_t i = 0; i < sizeof garbage; i++) garbage[i] = 0x40;
   fh_release(garbage);
 }
 
 static void what_is_no_object_is_refused(void **state) {
   only_if_checked();
-  expect_trap(retain_null, "fh_retain", "NULL", "\"culprit\"", NULL);
   expect_trap(set_field_of_null, "fh_field_set", "NULL", "\"culprit\"", NULL);
   expect_trap(lock_null, "fh_lock", "NULL", "\"culprit\"", NULL);
   expect_trap(publish_null, "fh_publish", "NULL", "\"culprit\"", NULL);

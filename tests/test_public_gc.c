@@ -175,6 +175,47 @@ static void garbage_private_to(void (*body)(void *)) {
 static void garbage_private_to_a_running_mutator_is_collected(void **state) { garbage_private_to(make_garbage_and_run); }
 static void garbage_private_to_a_sleeper_is_collected(void **state) { garbage_private_to(make_garbage_and_sleep); }
 
+/* Rings that remember which thread destroyed them. */
+static _Atomic(pthread_t) destroyer;
+static pthread_t owner_thread;
+static void remember_thread(void *object) { atomic_store(&destroyer, pthread_self()); }
+static const fh_ref homing_refs[] = {FH_FIELD(struct node, left), FH_END};
+static const fh_type_spec homing_spec = {
+    .name = "homing", .size = sizeof(struct node), .refs = homing_refs, .dealloc = remember_thread};
+
+static void lose_homing_ring(void *argument) {
+  fh_type *type;
+  owner_thread = pthread_self();
+  require(fh_type_register(&homing_spec, &type) == FH_OK);
+  struct node *n = fh_new(type);
+  require(n);
+  fh_give(n, left, n);
+  if (argument) fh_blocking_begin();
+  gate_open(&gate, 1);
+  if (argument)
+    gate_await(&gate, 2);
+  else
+    gate_await_running(&gate, 2);
+  if (argument) fh_blocking_end();
+}
+
+static void private_garbage_is_destroyed_by(bool sleeping, bool by_owner) {
+  atomic_store(&gate.value, 0);
+  struct companion owner;
+  companion_start(&owner, lose_homing_ring, sleeping ? &gate : NULL);
+  gate_await(&gate, 1);
+  fh_type *type;
+  require(fh_type_register(&homing_spec, &type) == FH_OK);
+  require(fh_collect(2) == 1);
+  while (fh_type_live(type)) fh_safepoint();
+  require(pthread_equal(atomic_load(&destroyer), by_owner ? owner_thread : pthread_self()));
+  gate_open(&gate, 2);
+  companion_join(&owner);
+}
+
+static void a_running_mutator_destroys_its_own_garbage(void **state) { private_garbage_is_destroyed_by(false, true); }
+static void a_sleepers_garbage_is_destroyed_in_its_place(void **state) { private_garbage_is_destroyed_by(true, false); }
+
 static struct node *common;
 
 /* Private rings that refer to published garbage, and published rings made by several. */
@@ -341,26 +382,31 @@ static void check_tampered(void (*tamper)(struct node *)) {
   struct node *holder = node_new(1), *n = node_new(2);
   fh_give(holder, left, n);
   require(fh_check_heap() == FH_OK && heard.length == 0);
-  tamper(n);
+  tamper(holder);
   require(fh_check_heap() == FH_EINVAL);
   require(strstr(heard.text, "check"));
 }
 
-static void lower_the_count(struct node *n) { n->fh.fh__bias--; }
-static void change_the_slot(struct node *n) { n->fh.fh__slot++; }
-static void publish_the_holder_only(struct node *n) { n->fh.fh__shared &= ~64u; }
-static void set_the_queued_bit(struct node *n) { n->fh.fh__shared |= 2; }
+static void refer_without_counting(struct node *holder) { holder->right = holder->left; }
+static void refer_to_nonsense(struct node *holder) {
+  static struct node nonsense;
+  holder->right = &nonsense;
+}
+static void change_the_slot(struct node *holder) { holder->fh.fh__slot++; }
+static void set_the_queued_bit(struct node *holder) { holder->fh.fh__shared |= 2; }
 
-static void tamper_with_count(void) { check_tampered(lower_the_count); }
+static void tamper_with_count(void) { check_tampered(refer_without_counting); }
+static void tamper_with_field(void) { check_tampered(refer_to_nonsense); }
 static void tamper_with_slot(void) { check_tampered(change_the_slot); }
 static void tamper_with_queued(void) { check_tampered(set_the_queued_bit); }
 
+/* A published object that refers to a private one: stored behind the barrier's back. */
 static void tamper_with_publication(void) {
   require(fh_init(&(fh_options){.log = hear, .log_context = &heard}) == FH_OK);
   require(fh_attach("main") == FH_OK);
   struct node *holder = node_new(1);
-  fh_give(holder, left, node_new(2));
-  publish_the_holder_only(holder);
+  fh_publish(holder);
+  holder->left = node_new(2);
   require(fh_check_heap() == FH_EINVAL);
   require(strstr(heard.text, "published"));
 }
@@ -370,6 +416,7 @@ static void the_checker_finds_what_was_tampered_with(void **state) {
   expect_fine(tamper_with_queued);
   expect_fine(tamper_with_publication);
   expect_fine(tamper_with_count);
+  expect_fine(tamper_with_field);
 }
 
 int main(void) {
@@ -382,6 +429,8 @@ int main(void) {
       with_runtime(random_graphs_lose_exactly_what_is_unreachable),
       with_runtime(garbage_private_to_a_running_mutator_is_collected),
       with_runtime(garbage_private_to_a_sleeper_is_collected),
+      with_runtime(a_running_mutator_destroys_its_own_garbage),
+      with_runtime(a_sleepers_garbage_is_destroyed_in_its_place),
       with_runtime(private_and_published_garbage_is_collected_together),
       with_runtime(several_threads_collect_at_once),
       with_runtime(the_heap_is_in_order_at_every_stop),

@@ -87,6 +87,39 @@ static void what_a_running_owner_holds_survives(void **state) { hand_over(own_an
 static void what_a_sleeping_owner_holds_survives(void **state) { hand_over(own_and_sleep, true); }
 static void what_an_owner_that_is_gone_held_survives(void **state) { hand_over(own_and_leave, true); }
 
+/* The owner falls asleep while the stranger pushes to its queue: one of the two must see the other. */
+static atomic_size_t turn, done;
+static size_t rounds(void) { return scaled(20000); }
+
+static void fall_asleep_each_turn(void *argument) {
+  for (size_t i = 1; i <= rounds(); i++) {
+    fh_publish(objects[0] = node_new(i));
+    atomic_store(&turn, i);
+    for (size_t n = i % 64; n; n--) atomic_load(&turn); /* meets the release at another point each time */
+    FH_BLOCKING();
+    while (atomic_load(&done) < i) sched_yield();
+  }
+}
+
+static void a_release_that_meets_the_owner_falling_asleep_leaves_nothing(void **state) {
+  atomic_store(&turn, 0);
+  atomic_store(&done, 0);
+  struct companion owner;
+  companion_start(&owner, fall_asleep_each_turn, NULL);
+  for (size_t i = 1; i <= rounds(); i++) {
+    while (atomic_load(&turn) < i) sched_yield();
+    fh_release(objects[0]);
+    for (int patience = 0; fh_type_live(node_type()); patience++) { /* no collection, no stop: only the two */
+      require(patience < 1000000);
+      fh_safepoint();
+      sched_yield();
+    }
+    atomic_store(&done, i);
+  }
+  companion_join(&owner);
+  require(atomic_load(&node_deaths) == rounds());
+}
+
 /* The releaser's memory does not grow by what a sleeper's does not give back. */
 static void own_much_and_sleep(void *argument) {
   for (size_t i = 0; i < many(); i++) fh_publish(objects[i] = node_new(i));
@@ -228,6 +261,7 @@ int main(void) {
       with_runtime(what_a_running_owner_holds_survives),
       with_runtime(what_a_sleeping_owner_holds_survives),
       with_runtime(what_an_owner_that_is_gone_held_survives),
+      with_runtime(a_release_that_meets_the_owner_falling_asleep_leaves_nothing),
       with_runtime(released_memory_of_a_sleeper_is_accounted),
       with_runtime(owner_and_strangers_race_for_the_last_release),
       with_runtime(a_pipeline_passes_each_object_once),

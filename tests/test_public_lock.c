@@ -29,9 +29,11 @@ static int teardown(void **state) {
 
 static size_t turns(void) { return scaled(200000); }
 
-/* Now and then lets another thread run into the lock that the caller holds. */
-static void make_contention(size_t i) {
+/* Adds one, and now and then lets another thread run between the read and the write: without exclusion its work is lost. */
+static void add_one(uint64_t *count, size_t i) {
+  uint64_t seen = *count;
   if (i % 64 == 0) sched_yield();
+  *count = seen + 1;
 }
 
 /* ---- mutual exclusion ---- */
@@ -39,8 +41,7 @@ static void make_contention(size_t i) {
 static void count_by_hand(int index, void *argument) {
   for (size_t i = 0; i < turns(); i++) {
     fh_lock(left);
-    plain_left++;
-    make_contention(i);
+    add_one(&plain_left, i);
     fh_unlock(left);
   }
 }
@@ -53,8 +54,7 @@ static void locks_by_hand_exclude_each_other(void **state) {
 static void count_in_sections(int index, void *argument) {
   for (size_t i = 0; i < turns(); i++) {
     FH_CRITICAL(left);
-    plain_left++;
-    make_contention(i);
+    add_one(&plain_left, i);
   }
 }
 
@@ -79,13 +79,12 @@ static void count_pairs(int index, void *argument) {
   for (size_t i = 0; i < turns() / 2; i++) {
     if (index % 2) {
       FH_CRITICAL2(left, right);
-      plain_left++;
-      make_contention(i);
-      plain_right++;
+      add_one(&plain_left, i);
+      add_one(&plain_right, i);
     } else {
       FH_CRITICAL2(right, left);
-      plain_left++;
-      plain_right++;
+      add_one(&plain_left, i);
+      add_one(&plain_right, i);
     }
   }
 }
@@ -95,19 +94,31 @@ static void sections_over_two_in_opposite_orders_do_not_deadlock(void **state) {
   assert_true(plain_left == 4 * (turns() / 2) && plain_right == plain_left);
 }
 
+static void count_one_or_both(int index, void *argument) {
+  for (size_t i = 0; i < turns() / 2; i++) {
+    FH_CRITICAL2(index == 3 ? right : left, index == 2 ? left : right);
+    if (index != 3) add_one(&plain_left, i);
+    if (index != 2) add_one(&plain_right, i);
+  }
+}
+
+static void sections_over_two_exclude_those_over_one_of_them(void **state) {
+  run_threads(4, count_one_or_both, NULL);
+  assert_true(plain_left == 3 * (turns() / 2) && plain_right == plain_left);
+}
+
 /* The inner section may give the outer one up; its own protection, and the outer one's after its end, must hold. */
 static void count_nested(int index, void *argument) {
   struct node *outer = index % 2 ? left : right, *inner = index % 2 ? right : left;
   uint64_t *outer_count = index % 2 ? &plain_left : &plain_right, *inner_count = index % 2 ? &plain_right : &plain_left;
   for (size_t i = 0; i < turns() / 2; i++) {
     FH_CRITICAL(outer);
-    ++*outer_count;
-    make_contention(i);
+    add_one(outer_count, i);
     {
       FH_CRITICAL(inner);
-      ++*inner_count;
+      add_one(inner_count, i);
     }
-    ++*outer_count;
+    add_one(outer_count, i);
   }
 }
 
@@ -120,18 +131,17 @@ static void nested_sections_in_opposite_orders_do_not_deadlock(void **state) {
 static void count_self_nested(int index, void *argument) {
   for (size_t i = 0; i < turns() / 4; i++) {
     FH_CRITICAL(left);
-    plain_left++;
+    add_one(&plain_left, i);
     {
       FH_CRITICAL2(left, right);
-      plain_left++;
-      make_contention(i);
-      plain_right++;
+      add_one(&plain_left, i);
+      add_one(&plain_right, i);
       {
         FH_CRITICAL2(left, left);
-        plain_left++;
+        add_one(&plain_left, i);
       }
     }
-    plain_left++;
+    add_one(&plain_left, i);
   }
 }
 
@@ -147,10 +157,10 @@ static void sections_nest_over_the_same_object(void **state) {
 static void count_and_collect(int index, void *argument) {
   for (size_t i = 0; i < scaled(20000); i++) {
     FH_CRITICAL2(index % 2 ? left : right, index % 2 ? right : left);
-    plain_left++;
+    add_one(&plain_left, i);
     if (index == 0 && i % 100 == 0) fh_collect(2); /* gives the section up, and takes it again */
     if (index == 1) fh_safepoint();
-    plain_left++;
+    add_one(&plain_left, i);
   }
 }
 
@@ -162,9 +172,9 @@ static void sections_do_not_deadlock_with_stops(void **state) {
 static void collect_holding_a_lock(int index, void *argument) {
   for (size_t i = 0; i < scaled(4000); i++) {
     fh_lock(left);
-    plain_left++;
+    add_one(&plain_left, i);
     if (i % 10 == 0) fh_collect(2); /* the others wait for the lock, and the stop must not wait for them */
-    plain_left++;
+    add_one(&plain_left, i);
     fh_unlock(left);
   }
 }
@@ -284,6 +294,7 @@ int main(void) {
       with_nodes(sections_exclude_each_other),
       with_nodes(sections_and_locks_by_hand_exclude_each_other),
       with_nodes(sections_over_two_in_opposite_orders_do_not_deadlock),
+      with_nodes(sections_over_two_exclude_those_over_one_of_them),
       with_nodes(nested_sections_in_opposite_orders_do_not_deadlock),
       with_nodes(sections_nest_over_the_same_object),
       with_nodes(sections_do_not_deadlock_with_stops),

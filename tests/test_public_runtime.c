@@ -242,7 +242,8 @@ static void plain_dealloc(void *object) { plain_deaths++; }
 static const fh_type_spec plain_spec = {.name = "plain", .size = sizeof(fh_object), .dealloc = plain_dealloc};
 
 /* Leaked on purpose; kept in sight of LeakSanitizer. */
-static void *kept[3];
+static void *kept[16];
+static int kept_count;
 
 static void leak_three_nodes_and_two_plain(fh_options *options, uint64_t *leaked_out) {
   plain_deaths = 0;
@@ -254,8 +255,8 @@ static void leak_three_nodes_and_two_plain(fh_options *options, uint64_t *leaked
   struct node *first = node_new(1);
   fh_give(first, left, node_new(2));
   fh_give(first, right, node_new(3));
-  kept[0] = first;
-  for (int i = 1; i < 3; i++) assert_non_null(kept[i] = fh_new(plain));
+  kept[kept_count++] = first;
+  for (int i = 0; i < 2; i++) assert_non_null(kept[kept_count++] = fh_new(plain));
   fh_release(node_new(4));
   fh_detach();
   assert_int_equal(fh_shutdown(0, leaked_out), FH_OK);

@@ -259,7 +259,10 @@ static void finalize_without_memory(void) {
   struct fh__chunk *chunk = fh__self()->track.current;
   struct node *filler[FH__CHUNK_ENTRIES];
   size_t fillers = 0;
-  while (chunk->free || chunk->bump < FH__CHUNK_ENTRIES) filler[fillers++] = node_new(fillers); /* their entries are taken */
+  while (chunk->free || chunk->bump < FH__CHUNK_ENTRIES) { /* their entries are taken */
+    filler[fillers] = node_new(fillers);
+    fillers++;
+  }
   exhaust_memory(&exhausted);
   fh_safepoint();
   require(finalized_count == 0 && dead_count == 0); /* they stay dead, and wait */

@@ -55,7 +55,10 @@ static void finish_owner(struct owner *owner, struct companion *companion) {
 
 /* It sleeps for good: its state rests DETACHED. */
 static void await_sleep(const struct owner *owner) {
-  while (fh__state_of(&owner->mutator->sync) != FH__DETACHED) sched_yield();
+  while (fh__state_of(&owner->mutator->sync) != FH__DETACHED) {
+    sched_yield();
+    fh_safepoint(); /* it may want to collect on its way */
+  }
 }
 
 /* ---- one object ---- */
@@ -335,13 +338,13 @@ static void make_and_hand_over(int index) {
 
 static void take_and_release(int index) {
   for (size_t at = (size_t)index; atomic_load(&owners_left); at += 5) {
+    if (at % 64 < 5) fh_safepoint();
     struct node *n = __atomic_exchange_n(&board[at % SLOTS], NULL, __ATOMIC_ACQ_REL);
     if (!n) continue;
     require(node_is_whole(n));
     fh_retain(n);
     fh_release(n);
     fh_release(n);
-    if (at % 64 < 5) fh_safepoint();
   }
 }
 

@@ -2,7 +2,8 @@
 /* The registry: ids, births and adoptions.
  *
  * Claims: ids count up from 1 and stay; only unbound mutators are adopted, each by one thread at a time [state.bound]; the
- * number of the bound is right; a full registry refuses. Real: the registry; mutators are bare sync parts. */
+ * number of the bound is right; a full registry refuses; it closes only while nobody is bound, and then lets in the
+ * shutdown alone. Real: the registry; mutators are bare sync parts. */
 #include "support/support.h"
 
 #include "sync/registry.h"
@@ -13,6 +14,7 @@ static struct fh__sync_local part[ROOM];
 static struct fh__sync_local *add_part(void) {
   struct fh__sync_local *sync = &part[fh__registry.count];
   *sync = (struct fh__sync_local){0};
+  fh__registry_set_open();
   require(fh__registry_add(sync));
   return sync;
 }
@@ -20,6 +22,7 @@ static struct fh__sync_local *add_part(void) {
 static int forget_parts(void **state) {
   for (uint32_t id = 1; id <= ROOM; id++) fh__registry.table[id] = NULL;
   fh__registry.count = fh__registry.bound = fh__registry.free_head = 0;
+  fh__registry.open = false;
   fh__registry.adoptions = 0;
   return 0;
 }
@@ -59,12 +62,34 @@ static void only_the_unbound_are_adopted(void **state) {
 
 static void a_full_registry_refuses(void **state) {
   struct fh__sync_local sync = {0};
+  fh__registry_set_open();
   fh__registry.count = FH__MUTATORS_MAX;
   bool fits = fh__registry_add(&sync);
   uint32_t count = fh__registry.count;
   fh__registry.count = 0;
   assert_false(fits);
   assert_int_equal(count, FH__MUTATORS_MAX);
+}
+
+static void a_closed_registry_lets_the_shutdown_in_alone(void **state) {
+  struct fh__sync_local *sync[3] = {add_part(), add_part(), add_part()}, late = {0};
+  fh__registry_unbind(sync[0]);
+  fh__registry_unbind(sync[1]);
+  assert_false(fh__registry_close()); /* one is bound */
+  assert_ptr_equal(fh__registry_adopt(), sync[1]);
+  fh__registry_unbind(sync[1]);
+  fh__registry_unbind(sync[2]);
+  assert_true(fh__registry_close());
+  assert_null(fh__registry_adopt());
+  assert_false(fh__registry_add(&late));
+  for (uint32_t id = 3; id; id--) { /* from anywhere in the list of the unbound */
+    assert_ptr_equal(fh__registry_adopt_closed(id), sync[id - 1]);
+    assert_int_equal(fh__registry.bound, 1);
+    assert_int_equal(sync[id - 1]->bound, 1);
+    fh__registry_unbind(sync[id - 1]);
+  }
+  fh__registry_set_open();
+  assert_non_null(fh__registry_adopt());
 }
 
 struct churn {
@@ -98,6 +123,7 @@ int main(void) {
       with_parts(ids_count_up_from_one),
       with_parts(only_the_unbound_are_adopted),
       with_parts(a_full_registry_refuses),
+      with_parts(a_closed_registry_lets_the_shutdown_in_alone),
       with_parts(each_is_adopted_by_one_thread_at_a_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,7 @@ static struct fh__sync_local part[ROOM];
 static struct fh__sync_local *add_part(void) {
   struct fh__sync_local *sync = &part[fh__registry.count];
   *sync = (struct fh__sync_local){0};
+  fh__registry_set_open();
   require(fh__registry_add(sync));
   return sync;
 }
@@ -25,6 +26,7 @@ static struct fh__sync_local *add_part(void) {
 static int forget_parts(void **state) {
   for (uint32_t id = 1; id <= fh__registry.count; id++) fh__registry.table[id] = NULL;
   fh__registry.count = fh__registry.bound = fh__registry.free_head = 0;
+  fh__registry.open = false;
   return 0;
 }
 

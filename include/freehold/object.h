@@ -24,10 +24,11 @@ extern "C" {
  *         the world stopped, or by whoever brought the count to zero.
  * type    index in the type table. Written once, at birth.
  * lock    one-byte mutex (lock.h).
- * flags   PUBLISHED and others. Written by the owner while private, afterwards atomically or with the world stopped.
+ * flags   FINALIZED and others. Written by the owner while private, afterwards atomically or with the world stopped.
  * bias    the owner's word: owner's id (16 bits), candidate mark (1 bit), local count less one (15 bits). Written by the owner,
  *         or by who claimed the owner, or with the world stopped; read by anybody, with acquire.
- * shared  everybody else's count (26 bits, signed) above 6 state bits. Atomic once the object is published. */
+ * shared  everybody else's count (25 bits, signed) above 7 state bits, of which PRIVATE goes with publication. Atomic once
+ *         the object is published. */
 typedef struct fh_object {
   uint32_t fh__slot;
   uint16_t fh__type;
@@ -185,7 +186,8 @@ FH_API bool fh_try_retain(void *object);
  * Owns:    nothing.
  * Threads: an attached thread.
  * Runs:    nothing.
- * Errors:  false may also mean "cannot tell without a merge", and is said of every object in reach of a slot's readers.
+ * Errors:  false may also mean "cannot tell without a merge", and is said of published objects that readers may look at
+ *          without a count (FH_GRACE; FH_IMMUTABLE without references).
  * Source:  docs/refcount.md, "Unique". */
 FH_API bool fh_is_unique(const void *object);
 

@@ -28,7 +28,7 @@ typedef struct fh_stats {
   uint64_t peak_bytes;   /* the largest live_bytes that was noticed (credit granularity: 64 KiB a mutator) */
   uint64_t object_bytes; /* of live_bytes, objects */
   uint64_t buffer_bytes; /* of live_bytes, buffers */
-  uint64_t limbo_bytes;  /* dead, waiting for a grace period */
+  uint64_t limbo_bytes;  /* dead, waiting for a grace period; FH_GRACE objects are in live_bytes, too, until then */
 
   /* objects */
   uint64_t objects_live;
@@ -38,11 +38,11 @@ typedef struct fh_stats {
   uint64_t objects_immortal;
 
   /* count operations that left the inline path */
-  uint64_t owner_retains;    /* by the owner; only with FH_OPTION_COUNT_PATHS or in checked builds */
+  uint64_t owner_retains;    /* by the owner; all of them only with FH_OPTION_COUNT_PATHS or in checked builds */
   uint64_t owner_releases;
   uint64_t stranger_retains; /* one atomic instruction */
   uint64_t stranger_releases;
-  uint64_t immortal_skips;   /* only with FH_OPTION_COUNT_PATHS or in checked builds */
+  uint64_t immortal_skips;   /* of immortal objects, where the bias word did not say so in line */
   uint64_t spills;           /* the local count overflowed into the shared one */
   uint64_t take_backs;       /* ... and came back */
   uint64_t merges;           /* by the owner's last release */
@@ -50,7 +50,7 @@ typedef struct fh_stats {
   uint64_t drained;          /* merged from a queue by the owner */
   uint64_t claimed;          /* merged from a queue in place of a detached owner */
   uint64_t private_deaths;   /* freed at once, no atomic instruction */
-  uint64_t published_deaths; /* went through a grace period */
+  uint64_t published_deaths; /* by count; what the collector destroys is in `collected` */
   uint64_t published;        /* objects published */
   uint64_t overflows;        /* counts that overflowed and became immortal */
 

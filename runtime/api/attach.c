@@ -16,20 +16,25 @@
 
 /* ---- levels ---- */
 
-static bool is_blocking(const struct fh__thread *thread) { return thread->top & 1; }
+static bool is_blocking(const struct fh__modes *modes) { return modes->top & 1; }
 
-static void open_level(struct fh__thread *thread, const char *call) {
-  if (thread->top + 1 == FH__MODE_DEPTH) fh__misuse(call, NULL, "attaches and blocking regions are nested too deeply");
-  thread->level[++thread->top] = 1;
+static void open_level(struct fh__modes *modes, const char *call) {
+  if (modes->top + 1 == FH__MODE_DEPTH) fh__misuse(call, NULL, "attaches and blocking regions are nested too deeply");
+  modes->level[++modes->top] = 1;
+}
+
+static void reset_levels(struct fh__modes *modes) {
+  modes->top = 0;
+  modes->level[0] = 1;
 }
 
 /* The critical sections of the code around a blocking region stay given up while code inside of it attaches. */
-static void hide_sections(struct fh__thread *thread) {
-  thread->hidden[thread->top] = thread->mutator->critical;
-  thread->mutator->critical = NULL;
+static void hide_sections(struct fh__mutator *me) {
+  me->modes.hidden[me->modes.top] = me->critical;
+  me->critical = NULL;
 }
 
-static void show_sections(struct fh__thread *thread) { thread->mutator->critical = thread->hidden[thread->top]; }
+static void show_sections(struct fh__mutator *me) { me->critical = me->modes.hidden[me->modes.top]; }
 
 /* ---- binding a mutator ---- */
 
@@ -62,9 +67,8 @@ static void detach_at_exit(void *argument) {
   thread->exit_registered = false;
   struct fh__mutator *me = thread->mutator;
   if (!me) return;
-  if (is_blocking(thread)) fh__mutator_go_online(me);
-  thread->top = 0;
-  thread->level[0] = 1;
+  if (is_blocking(&me->modes) && !fh_is_attached()) fh__mutator_go_online(me);
+  reset_levels(&me->modes);
   me->no_safepoint = me->in_dealloc = 0;
   me->destroying = me->finalizing = me->collecting = false; /* pthread_exit may have come out of any of them */
   me->critical = NULL; /* it lived on the stack that is gone */
@@ -85,8 +89,7 @@ static fh_status come_in(struct fh__mutator *me, const char *name) {
   fh__mutator_go_online(me);
   me->heap = fh__shared.heap_is_ours ? fh__backend_heap() : NULL;
   thread->mutator = me;
-  thread->top = 0;
-  thread->level[0] = 1;
+  reset_levels(&me->modes);
   if (!fill_reserve(me)) {
     fh__unbind(me);
     return FH_ENOMEM;
@@ -131,25 +134,23 @@ void fh__unbind(struct fh__mutator *me) {
   } while (!fh__state_detach(&me->sync)); /* something was queued meanwhile, and merging may make more work */
   fh__mutator_show_nobody();
   fh__tell_departure(me);
-  struct fh__thread *thread = &fh__thread;
-  thread->mutator = NULL;
-  thread->top = 0;
-  thread->level[0] = 0;
+  fh__thread.mutator = NULL;
   fh__registry_unbind(&me->sync);
 }
 
 /* ---- attach and detach ---- */
 
 fh_status fh_attach(const char *name) {
-  struct fh__thread *thread = &fh__thread;
-  if (!thread->mutator) return bind(name);
-  if (!is_blocking(thread)) {
-    thread->level[thread->top]++;
+  struct fh__mutator *me = fh__thread.mutator;
+  if (!me) return bind(name);
+  struct fh__modes *modes = &me->modes;
+  if (!is_blocking(modes) || fh_is_attached()) { /* attached; or blocking where no safepoint may be, and hence still on line */
+    modes->level[modes->top]++;
     return FH_OK;
   }
-  open_level(thread, "fh_attach");
-  fh__mutator_go_online(thread->mutator);
-  hide_sections(thread);
+  open_level(modes, "fh_attach");
+  fh__mutator_go_online(me);
+  hide_sections(me);
   fh_safepoint();
   return FH_OK;
 }
@@ -168,25 +169,25 @@ static void leave_for_long(struct fh__mutator *me) {
 }
 
 /* Back into the blocking region that the attach came from. */
-static void leave_nested(struct fh__thread *thread, struct fh__mutator *me) {
+static void leave_nested(struct fh__mutator *me) {
   finish_work(me); /* runs application code, which may attach and detach: before the level changes */
-  show_sections(thread);
+  show_sections(me);
   leave_for_long(me);
-  thread->top--;
+  me->modes.top--;
 }
 
 void fh_detach(void) {
-  struct fh__thread *thread = &fh__thread;
   struct fh__mutator *me = fh__self_or_trap("fh_detach", NULL);
-  if (thread->level[thread->top] > 1) {
-    thread->level[thread->top]--;
+  struct fh__modes *modes = &me->modes;
+  if (modes->level[modes->top] > 1) {
+    modes->level[modes->top]--;
     return;
   }
   check_may_leave(me, "fh_detach");
   if (FH__CHECKED && me->held_count) fh__misuse("fh_detach", me->held[0], "detached while holding an object's lock");
   if (FH__CHECKED && me->critical) fh__misuse("fh_detach", NULL, "detached inside a critical section");
-  if (thread->top)
-    leave_nested(thread, me);
+  if (modes->top)
+    leave_nested(me);
   else
     fh__unbind(me);
 }
@@ -195,10 +196,10 @@ bool fh_is_attached(void) { return fh__self() != &fh__nobody; }
 
 /* ---- blocking regions ---- */
 
-static FH__COLD void blocking_begin_slow(struct fh__thread *thread, struct fh__mutator *me) {
-  if (me == &fh__nobody) {
-    if (!thread->mutator) fh__misuse("fh_blocking_begin", NULL, "the calling thread is not attached");
-    thread->level[thread->top]++;
+static FH__COLD void blocking_begin_slow(struct fh__mutator *me) {
+  if (!me) fh__misuse("fh_blocking_begin", NULL, "the calling thread is not attached");
+  if (is_blocking(&me->modes)) {
+    me->modes.level[me->modes.top]++;
     return;
   }
   check_may_leave(me, "fh_blocking_begin");
@@ -207,27 +208,26 @@ static FH__COLD void blocking_begin_slow(struct fh__thread *thread, struct fh__m
     fh__critical_suspend(me);
     leave_for_long(me);
   }
-  open_level(thread, "fh_blocking_begin");
+  open_level(&me->modes, "fh_blocking_begin");
 }
 
 void fh_blocking_begin(void) {
-  struct fh__thread *thread = &fh__thread;
-  struct fh__mutator *me = fh__self();
-  bool nothing_special = !FH__LOAD(&me->sync.attention, RELAXED) && !me->no_safepoint && !me->critical;
-  if (FH__UNLIKELY(!nothing_special) || FH__UNLIKELY(thread->top + 1 == FH__MODE_DEPTH)) {
-    blocking_begin_slow(thread, me);
+  struct fh__mutator *me = fh__thread.mutator;
+  /* The attention word of a thread that is not attached, or is blocking already, is never zero. */
+  if (FH__UNLIKELY(FH__LOAD(fh__tls.attention, RELAXED) != 0) || FH__UNLIKELY(me->no_safepoint || me->critical) ||
+      FH__UNLIKELY(is_blocking(&me->modes)) || FH__UNLIKELY(me->modes.top + 1 == FH__MODE_DEPTH)) {
+    blocking_begin_slow(me);
     return;
   }
   leave_for_long(me);
-  thread->level[++thread->top] = 1;
+  me->modes.level[++me->modes.top] = 1;
 }
 
 void fh_blocking_end(void) {
-  struct fh__thread *thread = &fh__thread;
-  if (FH__UNLIKELY(!is_blocking(thread))) fh__misuse("fh_blocking_end", NULL, "the calling thread is not in a blocking region");
-  if (--thread->level[thread->top]) return;
-  thread->top--;
-  struct fh__mutator *me = thread->mutator;
+  struct fh__mutator *me = fh__thread.mutator;
+  if (FH__UNLIKELY(!me || !is_blocking(&me->modes))) fh__misuse("fh_blocking_end", NULL, "the calling thread is not in a blocking region");
+  if (--me->modes.level[me->modes.top]) return;
+  me->modes.top--;
   if (FH__UNLIKELY(me->no_safepoint)) return; /* it stayed online */
   fh__mutator_go_online(me);
   if (FH__UNLIKELY(me->critical != NULL)) fh__critical_resume(me);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The runtime's life. Phases: DOWN -> RUNNING (fh_init) -> ENDING (fh_shutdown) -> DOWN, or back to RUNNING where somebody is
- * still attached. All moves under the runtime's lock; attaching threads read the phase without it, twice (api/attach.c). */
+ * still attached. All moves under the runtime's lock; attaching threads read the phase without it, and the registry,
+ * closed under its own lock, keeps out those who come late (api/attach.c). */
 #include <freehold/freehold.h>
 
 #include <string.h>
@@ -110,6 +111,7 @@ static uint64_t report_leaks(void) {
 }
 
 static void free_everything(void) {
+  fh__mutex_lock(&fh__registry.lock); /* readers of statistics hold it */
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     fh__mutator_destroy(fh__mutator_of(sync));
@@ -121,10 +123,11 @@ static void free_everything(void) {
   fh__types_finish();
   fh__account = (struct fh__account_shared){0};
   fh__collector = (struct fh__collector){0};
-  fh__durations = (struct fh__durations){.lock = FH__MUTEX(FH__RANK_STATISTICS)};
+  fh__durations_reset();
   fh__stop.count = 0;
   fh__grace = (struct fh__grace){0};
   fh__shared.gc_enabled = false;
+  fh__mutex_unlock(&fh__registry.lock);
   fh__backend_tidy();
 }
 

@@ -87,10 +87,7 @@ static void add_durations(fh_stats *stats) {
   fh__mutex_unlock(&fh__durations.lock);
 }
 
-fh_status fh_stats_get(fh_stats *stats) {
-  if (!stats || stats->size != sizeof *stats) return FH_EVERSION;
-  if (FH__LOAD(&fh__shared.phase, ACQUIRE) == FH__PHASE_DOWN) return FH_ESHUTDOWN;
-  *stats = (fh_stats){.size = sizeof *stats};
+static void fill(fh_stats *stats) {
   add_mutators(stats);
   add_live(stats);
   stats->peak_bytes = not_negative(FH__LOAD(&fh__account.peak, RELAXED));
@@ -104,7 +101,16 @@ fh_status fh_stats_get(fh_stats *stats) {
   stats->collections_failed = FH__LOAD(&fh__collector.failed, RELAXED);
   stats->scanned = FH__LOAD(&fh__collector.scanned, RELAXED);
   add_durations(stats);
-  return FH_OK;
+}
+
+fh_status fh_stats_get(fh_stats *stats) {
+  if (!stats || stats->size != sizeof *stats) return FH_EVERSION;
+  *stats = (fh_stats){.size = sizeof *stats};
+  fh__mutex_lock(&fh__registry.lock); /* the end of the runtime takes it, too, before it frees what is read here */
+  bool up = FH__LOAD(&fh__shared.phase, ACQUIRE) != FH__PHASE_DOWN;
+  if (up) fill(stats);
+  fh__mutex_unlock(&fh__registry.lock);
+  return up ? FH_OK : FH_ESHUTDOWN;
 }
 
 void fh_stats_reset_peak(void) { FH__STORE_(&fh__account.peak, FH__LOAD(&fh__account.drawn, RELAXED), RELAXED); }

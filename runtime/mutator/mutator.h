@@ -34,6 +34,13 @@ struct fh__quarantine {
   uint32_t at;
 };
 
+/* How a thread's attaches and blocking regions nest: even levels are attached, odd ones blocking. Its thread's only. */
+struct fh__modes {
+  uint32_t top;
+  uint32_t level[FH__MODE_DEPTH];      /* level[top] counts the nesting within */
+  fh_critical *hidden[FH__MODE_DEPTH]; /* of an even level above 0: the sections around the blocking region below it */
+};
+
 struct fh__mutator {
   struct fh__sync_local sync; /* first: a mutator is found by its sync part */
   uint32_t stamp;             /* owner's half of the bias words of its objects */
@@ -57,6 +64,7 @@ struct fh__mutator {
   uint32_t no_safepoint;   /* depth of scopes in which safepoints do nothing */
   uint32_t in_dealloc;     /* depth of dealloc calls, part of no_safepoint */
   fh_critical *critical;   /* innermost critical section */
+  struct fh__modes modes;
   void *held[FH__LOCKS_BY_HAND]; /* objects locked by hand */
   uint32_t held_count;
   fh__heap *heap;        /* of the bound thread; NULL if it must not be tidied */
@@ -65,14 +73,10 @@ struct fh__mutator {
   struct fh__census_local census;
 };
 
-/* Of a thread: which mutator is bound to it, and how its attaches and blocking regions nest. Even levels are attached, odd
- * ones blocking; level[top] counts the nesting within. */
+/* Of a thread: which mutator is bound to it. Small, because it is static thread-local storage of the host's. */
 struct fh__thread {
   struct fh__mutator *mutator;
   bool exit_registered; /* detach at thread exit */
-  uint32_t top;
-  uint32_t level[FH__MODE_DEPTH];
-  fh_critical *hidden[FH__MODE_DEPTH]; /* of an even level above 0: the sections around the blocking region below it */
 };
 extern __thread struct fh__thread fh__thread __attribute__((tls_model("initial-exec")));
 

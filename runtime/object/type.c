@@ -20,6 +20,7 @@ static struct {
   fh_type **table; /* open addressing by the spec's address, a power of two */
   uint32_t capacity;
   uint32_t used; /* tombstones included */
+  fh_type *removed;
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static fh_type removed; /* tombstone in the table */
@@ -207,8 +208,9 @@ void fh__type_remove(fh_type *type) {
   pthread_mutex_lock(&registry.lock);
   *find_place(registry.table, registry.capacity, type->spec) = &removed;
   FH__STORE_(&fh__types[type->index], NULL, RELEASE);
+  type->next_removed = registry.removed;
+  registry.removed = type;
   pthread_mutex_unlock(&registry.lock);
-  free_type(type);
 }
 
 void fh__types_finish(void) {
@@ -218,6 +220,11 @@ void fh__types_finish(void) {
       free_type(fh__types[i]);
       fh__types[i] = NULL;
     }
+  while (registry.removed) {
+    fh_type *type = registry.removed;
+    registry.removed = type->next_removed;
+    free_type(type);
+  }
   free(registry.table);
   registry.table = NULL;
   registry.capacity = registry.used = registry.limit = 0;

@@ -36,6 +36,7 @@ struct fh_type {
   const fh_type_spec *spec; /* identity */
   fh_type_spec contents;    /* as registered, to tell a changed spec */
   char *name;
+  fh_type *next_removed;
   uint64_t immortals; /* atomic: instances that live until the runtime ends, and are no leaks */
   int64_t stray; /* atomic: instances counted here when a mutator had no memory for its own counter */
 };
@@ -45,6 +46,7 @@ struct fh_type {
 extern struct fh_type *fh__types[FH__TYPES_MAX + 1];
 
 fh_status fh__type_register(const fh_type_spec *spec, fh_type **type_out);
+/* Its memory stays until the runtime ends: statistics may be looking at it. */
 void fh__type_remove(fh_type *type);
 /* At shutdown: all of them. */
 void fh__types_finish(void);

@@ -66,7 +66,7 @@ bool fh__merge_claim(struct fh__mutator *me, struct fh__mutator *sleeper, fh_obj
   while (!fh__queue_is_empty(&sleeper->sync.queue) && fh__state_claim(&sleeper->sync)) {
     FH__BUMP(&me->counters.claims, 1);
     mine_died |= drain_claimed(me, sleeper, mine);
-    fh__state_unclaim(&sleeper->sync); /* and look again: Q1 */
+    fh__state_unclaim(&sleeper->sync); /* and look again: [queue.drained] */
   }
   return mine_died;
 }
@@ -123,7 +123,7 @@ static bool merge_for_yielding(struct fh__mutator *owner, fh_object *object, boo
   return true;
 }
 
-/* No memory for a segment (Q4). The caller cannot reach a safepoint here, so it helps everybody forward and tries again:
+/* No memory for a segment. The caller cannot reach a safepoint here, so it helps everybody forward and tries again:
  * it merges its own queue, and if the owner sleeps, even in a stop that waits for the caller, it merges this one object in
  * the owner's place, which needs no queue. True: that killed it. */
 static bool push_without_memory(struct fh__mutator *me, struct fh__mutator *owner, fh_object *object) {
@@ -133,7 +133,7 @@ static bool push_without_memory(struct fh__mutator *me, struct fh__mutator *owne
     if (fh__state_claim_resting(&owner->sync, &rest)) {
       died = merge_queued(object);
       fh__state_unclaim_resting(&owner->sync, rest);
-      fh__merge_claim(me, owner, NULL); /* Q1; after a stop the resume looks */
+      fh__merge_claim(me, owner, NULL); /* [queue.drained]; after a stop the resume looks */
       return died;
     }
     if (merge_for_yielding(owner, object, &died)) break;
@@ -152,7 +152,7 @@ void fh__merge_hand_over(struct fh__mutator *me, fh_object *object, uint32_t own
     fh__ref_die(me, object);
     return;
   }
-  switch (fh__state_of(&owner->sync)) { /* after the push: Q1 */
+  switch (fh__state_of(&owner->sync)) { /* after the push: [queue.drained] */
     case FH__ATTACHED: fh__attend(&owner->sync, FH__ATTEND_MERGE); break;
     case FH__DETACHED:
       if (fh__merge_claim(me, owner, object)) fh__ref_die(me, object);

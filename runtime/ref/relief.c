@@ -82,7 +82,7 @@ void fh__relief_sleepers(struct fh__mutator *me, uint64_t debt) {
     struct fh__limbo_batch batch = take_limbo_of(sleeper);
     tidy_heap_of(sleeper, debt);
     fh__state_unclaim(sync);
-    fh__merge_claim(me, sleeper, NULL); /* a push that saw the claim relies on this look: Q1 */
+    fh__merge_claim(me, sleeper, NULL); /* a push that saw the claim relies on this look: [queue.drained] */
     free_batch(me, batch);
   }
 }

@@ -53,7 +53,7 @@ static bool append(struct fh__segment *segment, void *item) {
   uint32_t word = FH__LOAD(&segment->word, RELAXED);
   if (word & CLOSED || (word & COUNT) == FH__SEGMENT_ITEMS) return false;
   FH__STORE_(&segment->items[word & COUNT], item, RELAXED);
-  /* seq_cst: store-load against the owner's state (Q1); releases the item to the closing fetch_or. */
+  /* seq_cst: store-load against the owner's state [queue.drained]; releases the item to the closing fetch_or. */
   return FH__CAS(&segment->word, &word, word + 1, SEQ_CST);
 }
 
@@ -92,7 +92,7 @@ void *fh__queue_pop(struct fh__queue *queue, struct fh__producer *recycler) {
   for (;;) {
     struct fh__segment *segment = queue->taken;
     if (!segment) {
-      if (!FH__LOAD(&queue->head, RELAXED)) return NULL;
+      if (!FH__LOAD(&queue->head, SEQ_CST)) return NULL; /* as in fh__queue_is_empty: a push that raised no bit, because it was up */
       segment = FH__SWAP(&queue->head, NULL, ACQUIRE); /* partner: link_segment */
       FH__STORE_(&queue->taken, segment, RELAXED);
       queue->at = 0;

@@ -11,8 +11,8 @@
  *   [queue.linked]  a linked segment holds at least one item, so the queue is empty iff nothing is linked or taken
  *   [queue.memory]  ABANDONED and DRAINED: whoever set the second of the two bits owns the memory
  *
- * Q1 (RULES): a push is a seq_cst read-modify-write, followed by a seq_cst load of the owner's state; an edge to DETACHED is
- * a seq_cst read-modify-write, followed by a seq_cst load of the queue. One of the two sees the other. */
+ * A push is a seq_cst read-modify-write, followed by a seq_cst load of the owner's state; an edge to DETACHED is
+ * a seq_cst read-modify-write, followed by a seq_cst load of the queue. One of the two sees the other [queue.drained]. */
 #ifndef FH_SYNC_QUEUE_H
 #define FH_SYNC_QUEUE_H
 
@@ -49,7 +49,7 @@ void fh__producer_finish(struct fh__producer *producer);
 /* Appends an item; false: no memory for a segment, nothing happened. */
 bool fh__queue_push(struct fh__producer *producer, struct fh__queue *queue, void *item);
 FH__INLINE bool fh__queue_is_empty(const struct fh__queue *queue) {
-  /* seq_cst: the second half of Q1; partner: the read-modify-write of a push. */
+  /* seq_cst: the second half of [queue.drained]; partner: the read-modify-write of a push. */
   return !FH__LOAD(&queue->head, SEQ_CST) && !FH__LOAD(&queue->taken, SEQ_CST);
 }
 /* The next item, or NULL; by the holder of the exclusive right, whose producer part gets drained segments. */

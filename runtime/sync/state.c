@@ -111,5 +111,5 @@ void fh__state_unclaim_resting(struct fh__sync_local *sync, uint32_t rest) {
 void fh__state_unclaim(struct fh__sync_local *sync) { fh__state_unclaim_resting(sync, FH__DETACHED); }
 
 bool fh__state_is_wanted(const struct fh__sync_local *sync) {
-  return (FH__LOAD(&sync->state, RELAXED) & FH__WANTED) || (FH__LOAD(&sync->attention, RELAXED) & FH__ATTEND_STOP);
+  return FH__LOAD(&sync->state, RELAXED) & FH__WANTED;
 }

@@ -91,7 +91,7 @@ FH__INLINE void fh__attend(struct fh__sync_local *sync, uint32_t bits) {
 FH__INLINE uint32_t fh__attention_of(const struct fh__sync_local *sync) { return FH__LOAD(&sync->attention, SEQ_CST); }
 
 FH__INLINE uint32_t fh__state_of(const struct fh__sync_local *sync) {
-  return FH__LOAD(&sync->state, SEQ_CST) & FH__STATE_MASK; /* second half of Q1, of the stop's and of the grace period's pair */
+  return FH__LOAD(&sync->state, SEQ_CST) & FH__STATE_MASK; /* second half of [queue.drained], of the stop's and of the grace period's pair */
 }
 
 void fh__state_attach_slow(struct fh__sync_local *sync);
@@ -123,7 +123,7 @@ void fh__state_unclaim(struct fh__sync_local *sync);
  * has not come about before the caller parks, and by then the state is STOPPED again. */
 bool fh__state_claim_resting(struct fh__sync_local *sync, uint32_t *rest_out);
 void fh__state_unclaim_resting(struct fh__sync_local *sync, uint32_t rest);
-/* True if a claimer should end early: the owner wants to attach, or the world to stop. */
+/* True if a claimer should end early: the owner wants to attach. A stop waits for the few objects of a claim. */
 bool fh__state_is_wanted(const struct fh__sync_local *sync);
 
 #endif

@@ -10,6 +10,12 @@
 struct fh__stop fh__stop = {.lock = FH__MUTEX(FH__RANK_STOP)};
 struct fh__durations fh__durations = {.lock = FH__MUTEX(FH__RANK_STATISTICS)};
 
+void fh__durations_reset(void) {
+  fh__mutex_lock(&fh__durations.lock);
+  fh__durations.time_to_stop = fh__durations.time_stopped = fh__durations.gc_total = (fh_histogram){0};
+  fh__mutex_unlock(&fh__durations.lock);
+}
+
 void fh__durations_add(fh_histogram *histogram, uint64_t ns) {
   fh__mutex_lock(&fh__durations.lock);
   unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;

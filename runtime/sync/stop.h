@@ -42,6 +42,7 @@ void fh__stop_end(struct fh__sync_local *self);
 /* Counts the caller in, if a stop is on. */
 void fh__stop_arrive(const struct fh__sync_local *sync);
 
+void fh__durations_reset(void);
 void fh__durations_add(fh_histogram *histogram, uint64_t ns);
 
 #endif

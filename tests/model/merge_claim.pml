@@ -45,20 +45,26 @@
  *   FAULT_NO_PIN                [ref.pinned] [ref.once]     a release destroys a merged object although it is queued
  *   FAULT_NO_GRACE              [grace.memory]              memory goes at death; a crosser or an upgrade still looks at it
  *   FAULT_LATE_ZERO             [ref.merged]                MERGED is set before the bias word is zeroed
- *   FAULT_NO_LOOK_AFTER_UNCLAIM [queue.drained]             an entry that was pushed during a claim stays
+ *   FAULT_NO_LOOK_AFTER_UNCLAIM [queue.drained]  -DRETAINS=0 -DOTHERS=1 -DUPGRADES=0  an entry that was pushed during a claim stays
  *   FAULT_NO_LOOK_AFTER_DETACH  [queue.drained]             an entry that was pushed before the edge to DETACHED stays
- *   FAULT_NO_LOOK_AFTER_ATTACH  [queue.drained]             an entry whose pusher saw WANTED or CLAIMED stays
- *   FAULT_CLAIM_WHEN_ATTACHED   [bias.exclusive]            the claim does not ask that the owner is detached
- *   FAULT_TRY_FAILS_ON_PINNED   [ref.final]                 try_retain calls a pinned object dead, and later alive
+ *   FAULT_NO_LOOK_AFTER_ATTACH  [queue.drained]  -DSLEEPS=1 -DUPGRADES=0  an entry whose pusher saw WANTED or CLAIMED stays
+ *   FAULT_CLAIM_WHEN_ATTACHED   [bias.exclusive] [ref.pinned]  -DRETAINS=0 -DSLEEPS=1 -DUPGRADES=0  the claim does not ask that the owner is detached
  *   FAULT_TRY_CHECK_THEN_ADD    [ref.once] [ref.final]      try_retain looks and adds in two steps
  *   FAULT_QUEUE_BLINDLY         [ref.pinned]                the crosser does not look for MERGED and QUEUED again
  *   FAULT_OWNER_READ_LATE       [queue.known]               the crosser reads the owner after it has set QUEUED
- *   FAULT_TAKE_BACK_UNPINS      [ref.pinned] [ref.once]     the owner takes back although QUEUED is set, and clears it
+ *   FAULT_TAKE_BACK_UNPINS      [ref.pinned] [ref.once]  -DRETAINS=2 -DUPGRADES=0  the owner takes back although QUEUED is set, and clears it
  *
  * Sizes.
- *   quick  -DRETAINS=1 -DSLEEPS=1 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=1 -DSPILLS=0
- *   all    -DRETAINS=3 -DSLEEPS=1 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
- *   faults -DRETAINS=1 -DSLEEPS=1 -DUPGRADES=2 -DOWNER_UPGRADES=1 -DOTHERS=1 -DSPILLS=1
+ *   quick  -DRETAINS=1 -DSLEEPS=1 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
+ *   quick  -DRETAINS=3 -DSLEEPS=0 -DUPGRADES=0 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
+ *   quick  -DRETAINS=2 -DSLEEPS=0 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
+ *   quick  -DRETAINS=0 -DSLEEPS=1 -DUPGRADES=0 -DOWNER_UPGRADES=0 -DOTHERS=1 -DSPILLS=0
+ *   quick  -DRETAINS=0 -DSLEEPS=1 -DUPGRADES=1 -DOWNER_UPGRADES=1 -DOTHERS=0 -DSPILLS=1
+ *   quick  -DRETAINS=0 -DSLEEPS=0 -DUPGRADES=2 -DOWNER_UPGRADES=1 -DOTHERS=0 -DSPILLS=0 -DVARIANT_REFUSE_PINNED
+ *   quick  -DRETAINS=2 -DSLEEPS=0 -DUPGRADES=0 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0 -DVARIANT_TAKE_BACK_QUEUED
+ *   all    -DRETAINS=3 -DSLEEPS=1 -DUPGRADES=0 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
+ *   all    -DRETAINS=3 -DSLEEPS=0 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
+ *   faults -DRETAINS=1 -DSLEEPS=0 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
  */
 
 #define STRANGERS 2
@@ -106,6 +112,20 @@ byte delaying = 0;
 #define reclaimed (retired && delaying == 0)
 #endif
 
+/* VARIANT_REFUSE_PINNED: what is merged, zero and queued is as dead, because nobody is left who could raise the count. */
+#ifdef VARIANT_REFUSE_PINNED
+#define try_may_refuse true
+#else
+#define try_may_refuse !queued
+#endif
+
+/* VARIANT_TAKE_BACK_QUEUED: to take back from a queued object is right, too, as long as the pin stays. */
+#ifdef VARIANT_TAKE_BACK_QUEUED
+#define may_take_back (count > 0)
+#else
+#define may_take_back (count > 0 && !queued)
+#endif
+
 #define queue_empty (!in_queue && others == 0)
 
 inline touch() {
@@ -129,10 +149,10 @@ inline write_bias() {
  * last, and from there on it waits for those who are inside an operation at that moment. */
 inline destroy() {
   atomic {
+    assert(destroyed == 0);                       /* [ref.once] */
+    assert(holders == 0);                         /* [ref.once] */
+    assert(merged && !owned && local_count == 0); /* [ref.merged] */
     touch();
-    assert(destroyed == 0);                    /* [ref.once] */
-    assert(holders == 0);                      /* [ref.once] */
-    assert(merged && !owned && local_count == 0);    /* [ref.merged] */
     destroyed++;
     weak = false;
     delaying = inside;
@@ -149,9 +169,9 @@ inline drain_one() {
   :: in_queue ->
      atomic {
        in_queue = false;
-       touch();
-       assert(queued && destroyed == 0); /* [ref.pinned] */
        assert(!bias_busy);               /* [bias.exclusive] */
+       assert(queued && destroyed == 0); /* [ref.pinned] */
+       touch();
        bias_busy = true;
        moved = local_count
      };
@@ -239,8 +259,8 @@ inline tell_owner() {
 
 inline retain() {
   atomic {
-    touch();
     assert(destroyed == 0); /* [ref.once] */
+    touch();
     count++;
     holders++
   }
@@ -252,8 +272,8 @@ inline retain() {
  * cannot cross zero before MERGED or QUEUED is seen. */
 inline release(me) {
   atomic {
-    touch();
     assert(destroyed == 0); /* [ref.once] */
+    touch();
     owner_known = owned;
     holders--;
     crossed = (!merged && count == 0);
@@ -310,20 +330,17 @@ inline try_retain(me) {
   got = !(merged && count == 0 && !queued);
 #endif
   atomic {
-    touch();
-#ifdef FAULT_TRY_FAILS_ON_PINNED
-    got = !(merged && count == 0);
-#endif
-#if !defined(FAULT_TRY_FAILS_ON_PINNED) && !defined(FAULT_TRY_CHECK_THEN_ADD)
-    got = !(merged && count == 0 && !queued);
+#ifndef FAULT_TRY_CHECK_THEN_ADD
+    got = !(merged && count == 0 && try_may_refuse);
 #endif
     if
     :: got ->
        assert(destroyed == 0); /* [ref.once] */
        assert(!refused);       /* [ref.final] */
+       touch();
        count++;
        holders++
-    :: else -> refused = true
+    :: else -> touch(); refused = true
     fi;
     leave(me)
   }
@@ -336,8 +353,8 @@ inline owner_release() {
   if
   :: owned && local_count > 1 ->
      atomic {
-       touch();
        write_bias();
+       touch();
        local_count--;
        holders--
      }
@@ -346,7 +363,7 @@ inline owner_release() {
 #ifdef FAULT_TAKE_BACK_UNPINS
      :: atomic { count > 0 -> touch(); moved = count; count = 0; queued = false };
 #else
-     :: atomic { count > 0 && !queued -> touch(); moved = count; count = 0 };
+     :: atomic { may_take_back -> touch(); moved = count; count = 0 };
 #endif
         atomic {
           write_bias();
@@ -356,8 +373,8 @@ inline owner_release() {
         }
      :: true ->
         atomic {
-          touch();
           write_bias();
+          touch();
 #ifndef FAULT_LATE_ZERO
           owned = false;
 #endif
@@ -387,8 +404,8 @@ inline owner_try_retain() {
   if
   :: owned && local_count >= 1 ->
      atomic {
-       touch();
        write_bias();
+       touch();
        assert(destroyed == 0); /* [ref.once] */
        assert(!refused);       /* [ref.final] */
        local_count++;

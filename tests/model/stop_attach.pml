@@ -36,8 +36,8 @@
  * Seeded faults.
  *   FAULT_STATES_FIRST          [end]                        resume resets the states before STOP falls and the epoch is even
  *   FAULT_RESET_BY_STORE        [stop.still] [state.right]   resume stores DETACHED into every state, its own too
- *   FAULT_UNLOCK_EARLY          [stop.still] [queue.drained] the stop lock is released before the states are reset
- *   FAULT_REGISTER_UNLOCKED     [stop.still]                 a mutator is born without the stop lock
+ *   FAULT_UNLOCK_EARLY          [stop.still]  -DSECOND=1,0,0,0 -DTHIRD=0,0,0,0  the stop lock is released before the states are reset
+ *   FAULT_REGISTER_UNLOCKED     [end] [stop.still]  -DTHIRD=0,0,0,0  a mutator is born without the stop lock
  *   FAULT_DETACH_BLIND          [end]                        detach does not look at STOP: the requester waits for it
  *   FAULT_UNCLAIM_BLIND         [end]                        unclaim does not look at STOP: the same
  *   FAULT_WAIT_ON_EVEN          [end]                        an attach that finds STOPPED sleeps on an even epoch, too
@@ -45,13 +45,18 @@
  *   FAULT_NO_LOOK_AFTER_RESUME  [queue.drained]              resume does not look at the queues of the sleepers
  *   FAULT_NO_LOOK_AFTER_UNCLAIM [queue.drained]              unclaim does not look at the queue
  *   FAULT_CLAIM_ENDS_FOR_STOP   [claim.progress]             a claim ends for a stop before it has drained anything
- *   FAULT_REST_IN_RESUME        [stop.still] [state.right]   -DRESTS=1  claims a STOPPED mutator while it is being resumed
- *   FAULT_NO_LOOK_AFTER_REST    [queue.drained]              -DRESTS=1  such a claim ends without a look at the queue
+ *   FAULT_REST_IN_RESUME        [stop.still] [state.right]   -DSECOND=0,1,0,1  claims a STOPPED mutator while it is being resumed
+ *   FAULT_NO_LOOK_AFTER_REST    [queue.drained]              -DSECOND=0,1,0,1  such a claim ends without a look at the queue
  *
- * Sizes.
- *   quick  -DSTOPS=1 -DPUSHES=1 -DSLEEPS=0 -DRESTS=0
- *   quick  -DSTOPS=1 -DPUSHES=0 -DSLEEPS=1 -DRESTS=0
- *   faults -DSTOPS=1 -DPUSHES=1 -DSLEEPS=1 -DRESTS=0
+ * Sizes. For each thread: how often it stops the world, pushes, sleeps, and pushes without memory.
+ *   quick  -DFIRST=1,0,0,0 -DSECOND=1,1,0,0 -DTHIRD=0,0,0,0
+ *   quick  -DFIRST=1,0,0,0 -DSECOND=1,0,0,0 -DTHIRD=0,1,0,0
+ *   quick  -DFIRST=1,0,0,0 -DSECOND=0,0,1,0 -DTHIRD=0,1,0,0
+ *   quick  -DFIRST=1,0,0,0 -DSECOND=0,0,0,1 -DTHIRD=0,1,0,0
+ *   all    -DFIRST=1,1,0,0 -DSECOND=0,0,1,0 -DTHIRD=0,1,0,0
+ *   all    -DFIRST=1,0,0,0 -DSECOND=0,1,0,1 -DTHIRD=0,1,0,0
+ *   all    -DFIRST=1,0,0,0 -DSECOND=1,0,1,0 -DTHIRD=0,1,0,0
+ *   faults -DFIRST=1,0,0,0 -DSECOND=0,1,1,0 -DTHIRD=0,1,0,0
  */
 
 #define MUTATORS 3
@@ -63,7 +68,6 @@ bool wanted[MUTATORS] = false;
 bool stop_raised[MUTATORS] = false;
 bool merge_raised[MUTATORS] = false;
 byte queue[MUTATORS] = 0; /* entries */
-bool taken[MUTATORS] = false; /* by the present stop, from DETACHED */
 byte bound[MUTATORS] = 0;     /* threads that think it theirs */
 byte registered = 2;
 
@@ -270,14 +274,13 @@ inline lock_stop(m) {
 
 inline take_detached(n) {
   if
-  :: atomic { state[n] == DETACHED -> state[n] = STOPPED; taken[n] = true }
+  :: atomic { state[n] == DETACHED -> state[n] = STOPPED }
   :: atomic { state[n] == ATTACHED || state[n] == CLAIMED -> missing++ }
   :: state[n] == STOPPED
   fi
 }
 
 inline begin_stop(m) {
-  atomic { for_others(m, taken[i] = false) };
   epoch++;
   for_others(m, stop_raised[i] = true);
   do
@@ -305,13 +308,7 @@ inline reset_state(n) {
 #endif
 }
 
-inline look_after_resume(n) {
-  if
-  :: taken[n] -> claim(n)
-  :: else
-  fi
-}
-
+/* The look at the queues of those who sleep needs no lock: if another stop is on by now, its requester looks, too. */
 inline end_stop(m) {
 #ifdef FAULT_STATES_FIRST
   for_others(m, reset_state(i));
@@ -327,11 +324,11 @@ inline end_stop(m) {
 #ifndef FAULT_STATES_FIRST
   for_others(m, reset_state(i));
 #endif
-#ifndef FAULT_NO_LOOK_AFTER_RESUME
-  for_others(m, look_after_resume(i));
-#endif
 #ifndef FAULT_UNLOCK_EARLY
-  stop_lock = false
+  stop_lock = false;
+#endif
+#ifndef FAULT_NO_LOOK_AFTER_RESUME
+  for_others(m, claim(i))
 #endif
 }
 
@@ -419,9 +416,9 @@ init {
   atomic {
     bound[0] = 1;
     bound[1] = 1;
-    run thread(0, STOPS, PUSHES, SLEEPS, RESTS);
-    run thread(1, STOPS, PUSHES, SLEEPS, 0);
-    run newborn(0, PUSHES, 0, 0)
+    run thread(0, FIRST);
+    run thread(1, SECOND);
+    run newborn(THIRD)
   };
   atomic {
     finished == 3 ->

@@ -3,7 +3,9 @@
 #ifndef TESTS_EXHAUST_H
 #define TESTS_EXHAUST_H
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "memory/backend.h"
 #include "support/support.h"
@@ -31,6 +33,17 @@ static inline void exhaust_memory(struct exhausted *exhausted) {
       *(void **)block = exhausted->blocks;
       exhausted->blocks = block;
     }
+}
+
+/* After either: the system gives so many bytes again. */
+static inline void allow_mappings(size_t bytes) {
+  char text[64] = {0}; /* read without a FILE, which would want memory */
+  int file = open("/proc/self/statm", O_RDONLY);
+  require(file >= 0 && read(file, text, sizeof text - 1) > 0);
+  close(file);
+  size_t pages = strtoul(text, NULL, 10);
+  const struct rlimit room = {pages * (size_t)sysconf(_SC_PAGESIZE) + bytes, RLIM_INFINITY};
+  require(!setrlimit(RLIMIT_AS, &room));
 }
 
 static inline void refill_memory(struct exhausted *exhausted) {
