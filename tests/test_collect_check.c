@@ -247,6 +247,8 @@ static void check_without_memory(void) {
   runtime_start(NULL);
   exhaust_system();
   require(fh_check_heap() == FH_ENOMEM);
+  refill_memory(&(struct exhausted){NULL, NULL});
+  require(fh_check_heap() == FH_OK);
 }
 
 static void without_memory_it_says_so(void **state) {

@@ -157,6 +157,37 @@ static void collect_without_memory_for_lists(void) {
   runtime_stop();
 }
 
+/* Room for one list, not for the other one: it is given back. */
+static struct gate garbage_made = GATE, leave = GATE;
+static void make_much_garbage(void *unused) {
+  for (int i = 0; i < 500; i++) make_garbage(8);
+  gate_open(&garbage_made, 1);
+  gate_await_running(&leave, 1);
+}
+
+static void collect_without_memory_for_the_second_list(void) {
+  static struct exhausted exhausted;
+  struct companion companion;
+  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
+  make_garbage(7);
+  companion_start(&companion, make_much_garbage, NULL);
+  gate_await(&garbage_made, 1);
+  void *room = fh__backend_alloc(64);
+  exhaust_memory(&exhausted);
+  fh__backend_free(room); /* for a list of two */
+  allow_mappings(256 << 10);
+  require(fh_collect(2) == 0 && stats_now().collections_failed == 1);
+  require(!fh__self()->garbage && !fh__mutator_by_id(2)->garbage && deaths() == 0);
+  require((room = fh__backend_alloc(64))); /* it came back */
+  refill_memory(&exhausted);
+  fh__backend_free(room);
+  require(fh_collect(2) == 1002);
+  gate_open(&leave, 1);
+  companion_join(&companion);
+  require(deaths() == 1002);
+  runtime_stop();
+}
+
 /* The second look finds no memory: whatever had a finalizer lives on, and dies in the next collection. */
 static struct exhausted in_finalizer;
 static int finalized;
@@ -192,6 +223,7 @@ static void without_memory_nothing_changes(void **state) {
   if (!can_exhaust_memory()) skip();
   expect_fine(collect_without_memory);
   expect_fine(collect_without_memory_for_lists);
+  expect_fine(collect_without_memory_for_the_second_list);
   expect_fine(look_again_without_memory);
 }
 

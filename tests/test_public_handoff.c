@@ -107,7 +107,10 @@ static void a_release_that_meets_the_owner_falling_asleep_leaves_nothing(void **
   struct companion owner;
   companion_start(&owner, fall_asleep_each_turn, NULL);
   for (size_t i = 1; i <= rounds(); i++) {
-    while (atomic_load(&turn) < i) sched_yield();
+    while (atomic_load(&turn) < i) {
+      fh_safepoint(); /* the owner may collect */
+      sched_yield();
+    }
     fh_release(objects[0]);
     for (int patience = 0; fh_type_live(node_type()); patience++) { /* no collection, no stop: only the two */
       require(patience < 1000000);

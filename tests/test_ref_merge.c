@@ -3,9 +3,9 @@
  *
  * Claims: after the merge all of the count is in the shared word [ref.merged]; a queued object is pinned until the drain
  * [ref.queued]; an owner that runs drains at its safepoint, one that sleeps or has gone is merged for at once, in batches, and
- * its queue is empty when nobody looks any more [queue.drained]; pushes that saw a claim or a stop are found afterwards; a
- * push without memory loses nothing; every object dies once, whoever races whom. Real: the whole runtime. */
-#include "support/exhaust.h"
+ * its queue is empty when nobody looks any more [queue.drained]; pushes that saw a claim or a stop are found afterwards;
+ * every object dies once, whoever races whom. Real: the whole runtime. */
+#include "support/support.h"
 
 #include <sched.h>
 
@@ -232,86 +232,6 @@ static void what_is_pushed_during_a_stop_is_found_after_it(void **state) {
   finish_owner(&owner, &companion);
 }
 
-/* ---- no memory ---- */
-
-static void use_up_the_reserve(void) {
-  fh__producer_finish(&fh__self()->producer);
-}
-
-static void push_to_a_sleeper(void) {
-  static struct exhausted exhausted;
-  struct owner owner;
-  struct companion companion;
-  runtime_start(NULL);
-  start_owner(&owner, &companion, 2, gate_await);
-  await_sleep(&owner);
-  fh_retain(owner.node[1]);
-  use_up_the_reserve();
-  exhaust_memory(&exhausted);
-  fh_release(owner.node[0]);
-  require(deaths() == 1 && fh__state_of(&owner.mutator->sync) == FH__DETACHED);
-  fh_release(owner.node[1]);
-  fh_release(owner.node[1]);
-  require(deaths() == 2);
-  refill_memory(&exhausted);
-  finish_owner(&owner, &companion);
-  runtime_stop();
-}
-
-static void sleep_when_asked_to_merge(struct gate *gate, int value) {
-  while (!(FH__LOAD(&fh__self()->sync.attention, RELAXED) & FH__ATTEND_MERGE)) sched_yield();
-  /* Without a safepoint into the blocking region, so that the pusher has to go on by itself. */
-  while (!fh__state_detach(&fh__self()->sync)) abort();
-  while (atomic_load(&gate->value) < value) sched_yield();
-  fh__state_attach(&fh__self()->sync);
-}
-
-static void push_to_a_runner_that_falls_asleep(void) {
-  static struct exhausted exhausted;
-  struct owner owner;
-  struct companion companion;
-  runtime_start(NULL);
-  start_owner(&owner, &companion, 1, sleep_when_asked_to_merge);
-  use_up_the_reserve();
-  exhaust_memory(&exhausted);
-  fh_release(owner.node[0]);
-  require(deaths() == 1);
-  refill_memory(&exhausted);
-  finish_owner(&owner, &companion);
-  runtime_stop();
-}
-
-static void release_one_of_mine(void *argument) { fh_release(argument); }
-
-static void merge_ones_own_to_get_a_segment(void) {
-  static struct exhausted exhausted;
-  struct owner owner;
-  struct companion companion, releaser;
-  runtime_start(NULL);
-  struct node *mine = published_node(77);
-  start_owner(&owner, &companion, 1, gate_await_deaf);
-  companion_start(&releaser, release_one_of_mine, mine); /* leaves it in this thread's queue, in a segment that it abandons */
-  require(!pthread_join(releaser.thread, NULL));         /* without a safepoint */
-  require(!fh__queue_is_empty(&fh__self()->sync.queue));
-  use_up_the_reserve();
-  exhaust_memory(&exhausted);
-  fh_release(owner.node[0]);
-  require(deaths() == 0 && !fh__queue_is_empty(&owner.mutator->sync.queue));
-  refill_memory(&exhausted);
-  fh_safepoint();
-  require(deaths() == 1);
-  finish_owner(&owner, &companion);
-  require(deaths() == 2);
-  runtime_stop();
-}
-
-static void a_push_without_memory_loses_nothing(void **state) {
-  if (!can_exhaust_memory()) skip();
-  expect_fine(push_to_a_sleeper);
-  expect_fine(push_to_a_runner_that_falls_asleep);
-  expect_fine(merge_ones_own_to_get_a_segment);
-}
-
 /* ---- everybody at once ---- */
 
 enum { OWNERS = 2, STRANGERS = 2, SLOTS = 64 };
@@ -379,7 +299,6 @@ int main(void) {
       with_runtime(a_claimed_drain_ends_when_the_owner_comes_back),
       with_runtime(a_collectors_stop_drains_every_queue),
       with_runtime(what_is_pushed_during_a_stop_is_found_after_it),
-      cmocka_unit_test(a_push_without_memory_loses_nothing),
       with_runtime(every_object_dies_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

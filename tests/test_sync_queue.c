@@ -165,6 +165,7 @@ static void close_to_get_a_segment_back(void) {
   exhaust_memory(&exhausted);
   require(fh__queue_push(&producer, &queue, &item[1])); /* into the drained segment that it still held open */
   require(fh__queue_pop(&queue, &consumer) == &item[1]);
+  refill_memory(&exhausted);
 }
 
 static void without_memory_a_push_fails_and_nothing_happened(void **state) {

@@ -230,6 +230,7 @@ static void track_without_memory(void) {
   for (int i = 0; i < FH__CHUNK_REUSE; i++) fh__track_forget_remote(full, object[i]->fh__slot);
   require(fh__track_add_slow(&track, &extra, &due)); /* holes are as good as memory */
   require(is_tracked(&extra) && track.current == full);
+  refill_memory(&exhausted);
 }
 
 static void without_memory_nothing_changes(void **state) {

@@ -71,6 +71,7 @@ static void detach_at_exit(void *argument) {
   reset_levels(&me->modes);
   me->no_safepoint = me->in_dealloc = 0;
   me->destroying = me->finalizing = me->collecting = false; /* pthread_exit may have come out of any of them */
+  if (me->finalized_now) fh__ref_end_finalizer(me);
   me->critical = NULL; /* it lived on the stack that is gone */
   while (me->held_count) fh_unlock(me->held[0]);
   fh__unbind(me);

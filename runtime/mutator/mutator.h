@@ -53,6 +53,7 @@ struct fh__mutator {
   struct fh__dead_list deferred;    /* dead in a claim or a stop: destroyed at the next safepoint */
   struct fh__dead_list finalizable; /* dead, their finalizers wait */
   struct fh__dead_list finalizing_now; /* the rest of those that are being run */
+  fh_object *finalized_now;            /* the one whose finalizer runs: the runtime holds a reference to it */
   struct fh__garbage *garbage;
   uint32_t garbage_count;  /* scratch of a collection: how much of its own it will be handed */
   bool garbage_finalizes;  /* ... and whether any of that has a finalizer to run */

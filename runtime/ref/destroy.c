@@ -134,7 +134,14 @@ static void take_reversed(struct fh__dead_list *from, struct fh__dead_list *to) 
 }
 
 static void finalize_one(struct fh__mutator *me, fh_object *object) {
+  me->finalized_now = object;
   fh__ref_finalize(me, object, fh__type_of(object));
+  fh__ref_end_finalizer(me);
+}
+
+void fh__ref_end_finalizer(struct fh__mutator *me) {
+  fh_object *object = me->finalized_now;
+  me->finalized_now = NULL;
   if (fh__true_count(object) > 1) FH__BUMP(&me->counters.resurrected, 1);
   fh__release(object);
 }

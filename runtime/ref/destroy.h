@@ -22,6 +22,8 @@ void fh__ref_die_later(struct fh__mutator *me, fh_object *object);
 void fh__ref_run_deferred(struct fh__mutator *me);
 /* At a safepoint: runs the finalizers that wait. */
 void fh__ref_run_finalizers(struct fh__mutator *me);
+/* Gives up the runtime's reference to the object whose finalizer ran, or ended its thread. */
+void fh__ref_end_finalizer(struct fh__mutator *me);
 static inline bool fh__ref_has_finalizers(const struct fh__mutator *me) {
   return me->finalizable.first || me->finalizing_now.first;
 }

@@ -32,6 +32,7 @@
  *
  * Properties.
  *   [ref.once]        destroyed exactly once, when nobody holds a reference, and not touched by a holder afterwards
+ *   [ref.sum]         after a merge the shared count is the true one, and not below zero
  *   [ref.merged]      what dies is merged: no owner, nothing in local, so that the destroyer is alone with both words
  *   [ref.pinned]      while QUEUED is set only the drain destroys, and the drain finds what was queued, once
  *   [ref.final]       where one try_retain was refused, none succeeds later
@@ -57,7 +58,7 @@
  * Sizes.
  *   quick  -DRETAINS=1 -DSLEEPS=1 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
  *   quick  -DRETAINS=3 -DSLEEPS=0 -DUPGRADES=0 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
- *   quick  -DRETAINS=2 -DSLEEPS=0 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
+ *   all    -DRETAINS=2 -DSLEEPS=0 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0
  *   quick  -DRETAINS=0 -DSLEEPS=1 -DUPGRADES=0 -DOWNER_UPGRADES=0 -DOTHERS=1 -DSPILLS=0
  *   quick  -DRETAINS=0 -DSLEEPS=1 -DUPGRADES=1 -DOWNER_UPGRADES=1 -DOTHERS=0 -DSPILLS=1
  *   quick  -DRETAINS=0 -DSLEEPS=0 -DUPGRADES=2 -DOWNER_UPGRADES=1 -DOTHERS=0 -DSPILLS=0 -DVARIANT_REFUSE_PINNED
@@ -188,7 +189,8 @@ inline drain_one() {
        count = count + moved;
        queued = false;
        last = (count == 0);
-       moved = 0
+       moved = 0;
+       assert(count >= 0) /* [ref.sum] */
      };
 #ifdef FAULT_LATE_ZERO
      atomic {
@@ -384,7 +386,8 @@ inline owner_release() {
         atomic {
           touch();
           merged = true;
-          last = (count == 0 && !queued)
+          last = (count == 0 && !queued);
+          assert(count >= 0) /* [ref.sum] */
         };
 #ifdef FAULT_LATE_ZERO
         owned = false;

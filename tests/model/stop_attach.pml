@@ -16,14 +16,15 @@
  *   begin_stop, end_stop      fh__stop_begin(), take_detached(), fh__stop_end(), fh__merge_after_resume()
  *   claim, push               fh__merge_claim(), fh__merge_hand_over()                             ref/merge.c
  *   merge_at_rest             push_without_memory(), fh__state_claim_resting()
- *   register, adopt           fh__registry_add() under the stop lock, fh__registry_adopt()         sync/registry.c
+ *   newborn                   fh__registry_add() under the stop lock, fh__registry_adopt()         sync/registry.c
  *   queue                     how many entries a mutator's queue holds; the owner takes them all in one step
  *
  * What it leaves out. Memory is sequentially consistent, as Spin's is. A wait is a condition on the word that the code
  * sleeps on, so wake-ups cannot be lost here; the futexes' values see to that in the code. `arrivals` counts from the
- * requester's last look instead of from the beginning, because only differences matter. The starving hint, what happens in
- * a stopped world and what is merged are left out; counts are in merge_claim.pml. No thread is made to make progress: that
- * a requester is not put off again and again rests on every thread coming to a safepoint.
+ * requester's last look instead of from the beginning, because only differences matter. The starving hint, what happens
+ * in a stopped world, what is merged, and the way out of two pushers without memory that wait for each other are left
+ * out; counts are in merge_claim.pml. No thread is made to make progress: that a requester is not put off again and again
+ * rests on every thread coming to a safepoint.
  *
  * Properties.
  *   [stop.still]      in a stopped world every mutator but the requester's is STOPPED, and nobody works or merges
@@ -31,7 +32,7 @@
  *   [state.bound]     no mutator has two threads
  *   [claim.progress]  a claim drains something, unless there is nothing or the owner wants to come in
  *   [queue.drained]   when all has come to rest, no queue holds anything
- *   [end]             every stop comes about and ends, and everybody comes to his end: no thread waits for ever
+ *   [end]             every stop comes about and ends, and every thread comes to its end: nobody waits for ever
  *
  * Seeded faults.
  *   FAULT_STATES_FIRST          [end]                        resume resets the states before STOP falls and the epoch is even
@@ -68,7 +69,7 @@ bool wanted[MUTATORS] = false;
 bool stop_raised[MUTATORS] = false;
 bool merge_raised[MUTATORS] = false;
 byte queue[MUTATORS] = 0; /* entries */
-byte bound[MUTATORS] = 0;     /* threads that think it theirs */
+byte bound[MUTATORS] = 0; /* threads that think it theirs */
 byte registered = 2;
 
 bool stop_lock = false;
@@ -308,7 +309,8 @@ inline reset_state(n) {
 #endif
 }
 
-/* The look at the queues of those who sleep needs no lock: if another stop is on by now, its requester looks, too. */
+/* STOP falls in one step, because nobody acts on it meanwhile: those who are stopped wait for the epoch. The look at the
+ * queues of those who sleep needs no lock: if another stop is on by now, its requester looks, too. */
 inline end_stop(m) {
 #ifdef FAULT_STATES_FIRST
   for_others(m, reset_state(i));

@@ -10,9 +10,11 @@
 #include "memory/backend.h"
 #include "support/support.h"
 
-/* What was taken away: a list of blocks, linked through themselves. */
+/* What was taken away: lists of blocks, linked through themselves. The library takes from two allocators where its backend is
+ * not the system's malloc. */
 struct exhausted {
   void *blocks;
+  void *system_blocks;
 };
 
 /* True where memory can be made to run out: the sanitizers' own memory would run out first. */
@@ -25,14 +27,26 @@ static inline void exhaust_system(void) {
   require(!setrlimit(RLIMIT_DATA, &none));
 }
 
-/* Nor anything from the allocator: every class of sizes, the large ones first, until nothing is left. */
+static inline size_t next_smaller(size_t n) {
+  if (n > 256) return n - n / 16;
+  return n > 16 ? (n - 1) & ~(size_t)15 : n > 8 ? 8 : 0;
+}
+static inline bool exhaust_once(void **list, void *(*take)(size_t)) {
+  bool found = false;
+  for (size_t n = (size_t)1 << 24; n; n = next_smaller(n))
+    for (void *block; (block = take(n)); found = true) {
+      *(void **)block = *list;
+      *list = block;
+    }
+  return found;
+}
+static inline void *take_from_backend(size_t n) { return fh__backend_alloc(n); }
+/* Nor anything from the allocators: every class of sizes, the large ones first, until nothing is left. */
 static inline void exhaust_memory(struct exhausted *exhausted) {
   exhaust_system();
-  for (size_t n = (size_t)1 << 24; n >= 16; n -= n > 256 ? n / 16 : 16)
-    for (void *block; (block = fh__backend_alloc(n));) {
-      *(void **)block = exhausted->blocks;
-      exhausted->blocks = block;
-    }
+  while (exhaust_once(&exhausted->blocks, take_from_backend) | exhaust_once(&exhausted->system_blocks, malloc)) {
+    /* a failure may have made an allocator tidy up, and find something */
+  }
 }
 
 /* After either: the system gives so many bytes again. */
@@ -50,10 +64,13 @@ static inline void refill_memory(struct exhausted *exhausted) {
   const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
   require(!setrlimit(RLIMIT_AS, &all));
   require(!setrlimit(RLIMIT_DATA, &all));
-  while (exhausted->blocks) {
-    void *next = *(void **)exhausted->blocks;
+  for (void *next; exhausted->blocks; exhausted->blocks = next) {
+    next = *(void **)exhausted->blocks;
     fh__backend_free(exhausted->blocks);
-    exhausted->blocks = next;
+  }
+  for (void *next; exhausted->system_blocks; exhausted->system_blocks = next) {
+    next = *(void **)exhausted->system_blocks;
+    free(exhausted->system_blocks);
   }
 }
 
