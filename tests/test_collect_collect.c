@@ -223,7 +223,8 @@ static void without_memory_nothing_changes(void **state) {
   if (!can_exhaust_memory()) skip();
   expect_fine(collect_without_memory);
   expect_fine(collect_without_memory_for_lists);
-  expect_fine(collect_without_memory_for_the_second_list);
+  /* The system's malloc has an arena for each thread, more than one thread can empty. */
+  if (!fh__backend_is_hosts()) expect_fine(collect_without_memory_for_the_second_list);
   expect_fine(look_again_without_memory);
 }
 

@@ -44,16 +44,21 @@
  *
  * Seeded faults.
  *   FAULT_NO_PIN                [ref.pinned] [ref.once]     a release destroys a merged object although it is queued
- *   FAULT_NO_GRACE              [grace.memory]              memory goes at death; a crosser or an upgrade still looks at it
+ *   FAULT_NO_GRACE              [grace.memory]
+ *                               memory goes at death; a crosser or an upgrade still looks at it
  *   FAULT_LATE_ZERO             [ref.merged]                MERGED is set before the bias word is zeroed
- *   FAULT_NO_LOOK_AFTER_UNCLAIM [queue.drained]  -DRETAINS=0 -DOTHERS=1 -DUPGRADES=0  an entry that was pushed during a claim stays
+ *   FAULT_NO_LOOK_AFTER_UNCLAIM [queue.drained]  -DRETAINS=0 -DOTHERS=1 -DUPGRADES=0
+ *                               an entry that was pushed during a claim stays
  *   FAULT_NO_LOOK_AFTER_DETACH  [queue.drained]             an entry that was pushed before the edge to DETACHED stays
- *   FAULT_NO_LOOK_AFTER_ATTACH  [queue.drained]  -DSLEEPS=1 -DUPGRADES=0  an entry whose pusher saw WANTED or CLAIMED stays
- *   FAULT_CLAIM_WHEN_ATTACHED   [bias.exclusive] [ref.pinned]  -DRETAINS=0 -DSLEEPS=1 -DUPGRADES=0  the claim does not ask that the owner is detached
+ *   FAULT_NO_LOOK_AFTER_ATTACH  [queue.drained]  -DSLEEPS=1 -DUPGRADES=0
+ *                               an entry whose pusher saw WANTED or CLAIMED stays
+ *   FAULT_CLAIM_WHEN_ATTACHED   [bias.exclusive] [ref.pinned]  -DRETAINS=0 -DSLEEPS=1 -DUPGRADES=0
+ *                               the claim does not ask that the owner is detached
  *   FAULT_TRY_CHECK_THEN_ADD    [ref.once] [ref.final]      try_retain looks and adds in two steps
  *   FAULT_QUEUE_BLINDLY         [ref.pinned]                the crosser does not look for MERGED and QUEUED again
  *   FAULT_OWNER_READ_LATE       [queue.known]               the crosser reads the owner after it has set QUEUED
- *   FAULT_TAKE_BACK_UNPINS      [ref.pinned] [ref.once]  -DRETAINS=2 -DUPGRADES=0  the owner takes back although QUEUED is set, and clears it
+ *   FAULT_TAKE_BACK_UNPINS      [ref.pinned] [ref.once]  -DRETAINS=2 -DUPGRADES=0
+ *                               the owner takes back although QUEUED is set, and clears it
  *
  * Sizes.
  *   quick  -DRETAINS=1 -DSLEEPS=1 -DUPGRADES=1 -DOWNER_UPGRADES=0 -DOTHERS=0 -DSPILLS=0

@@ -35,9 +35,11 @@
  *   [end]             every stop comes about and ends, and every thread comes to its end: nobody waits for ever
  *
  * Seeded faults.
- *   FAULT_STATES_FIRST          [end]                        resume resets the states before STOP falls and the epoch is even
+ *   FAULT_STATES_FIRST          [end]
+ *                               resume resets the states before STOP falls and the epoch is even
  *   FAULT_RESET_BY_STORE        [stop.still] [state.right]   resume stores DETACHED into every state, its own too
- *   FAULT_UNLOCK_EARLY          [stop.still]  -DSECOND=1,0,0,0 -DTHIRD=0,0,0,0  the stop lock is released before the states are reset
+ *   FAULT_UNLOCK_EARLY          [stop.still]  -DSECOND=1,0,0,0 -DTHIRD=0,0,0,0
+ *                               the stop lock is released before the states are reset
  *   FAULT_REGISTER_UNLOCKED     [end] [stop.still]  -DTHIRD=0,0,0,0  a mutator is born without the stop lock
  *   FAULT_DETACH_BLIND          [end]                        detach does not look at STOP: the requester waits for it
  *   FAULT_UNCLAIM_BLIND         [end]                        unclaim does not look at STOP: the same
@@ -46,8 +48,10 @@
  *   FAULT_NO_LOOK_AFTER_RESUME  [queue.drained]              resume does not look at the queues of the sleepers
  *   FAULT_NO_LOOK_AFTER_UNCLAIM [queue.drained]              unclaim does not look at the queue
  *   FAULT_CLAIM_ENDS_FOR_STOP   [claim.progress]             a claim ends for a stop before it has drained anything
- *   FAULT_REST_IN_RESUME        [stop.still] [state.right]   -DSECOND=0,1,0,1  claims a STOPPED mutator while it is being resumed
- *   FAULT_NO_LOOK_AFTER_REST    [queue.drained]              -DSECOND=0,1,0,1  such a claim ends without a look at the queue
+ *   FAULT_REST_IN_RESUME        [stop.still] [state.right]   -DSECOND=0,1,0,1
+ *                               claims a STOPPED mutator while it is being resumed
+ *   FAULT_NO_LOOK_AFTER_REST    [queue.drained]              -DSECOND=0,1,0,1
+ *                               such a claim ends without a look at the queue
  *
  * Sizes. For each thread: how often it stops the world, pushes, sleeps, and pushes without memory.
  *   quick  -DFIRST=1,0,0,0 -DSECOND=1,1,0,0 -DTHIRD=0,0,0,0
