@@ -186,30 +186,62 @@ static void a_sleepers_heap_is_tidied_past_its_debt(void **state) {
   companion_join(&companion);
 }
 
-static void relieve_again_and_again(void *argument) {
-  struct sleeper *sleeper = argument;
-  while (!atomic_load(&sleeper->leave.value)) {
-    FH__ADD(&sleeper->mutator->heap_debt, 1, RELAXED); /* a reason to claim it */
+/* A relief that takes its time: the sleeper's heap is large, and all of it is looked at under the claim. */
+enum { BLOCKS = 3000, BLOCK_BYTES = 3000 };
+struct slow_relief {
+  struct sleeper sleeper;
+  struct gate go, done;
+  void *block[BLOCKS];
+  struct node *node[2000];
+  size_t rounds;
+};
+
+static void fall_asleep_on_a_large_heap(void *argument) {
+  struct slow_relief *slow = argument;
+  for (int i = 0; i < BLOCKS; i++) slow->block[i] = fh_alloc(BLOCK_BYTES);
+  for (size_t i = 0; i < slow->rounds; i++) slow->node[i] = published_node(i);
+  fall_asleep(&slow->sleeper);
+  for (int i = 0; i < BLOCKS; i++) fh_free(slow->block[i]);
+}
+
+static void relieve_once_a_round(void *argument) {
+  struct slow_relief *slow = argument;
+  for (size_t round = 1; round <= slow->rounds; round++) {
+    gate_await_running(&slow->go, (int)round);
+    FH__ADD(&slow->sleeper.mutator->heap_debt, 1, RELAXED); /* a reason to claim it */
     fh__relief_sleepers(fh__self(), 1);
-    fh_safepoint();
+    gate_open(&slow->done, (int)round);
   }
 }
 
 /* A push that sees the claim of a relief leaves its object to it: the relief must look. */
 static void a_relief_leaves_no_queue_behind(void **state) {
-  for (size_t round = 0; round < scaled(200); round++) {
-    struct sleeper sleeper;
-    struct companion companion, relief;
-    start_sleeper(&sleeper, &companion, 64);
-    companion_start(&relief, relieve_again_and_again, &sleeper);
-    for (int i = 0; i < 64; i++) fh_release(sleeper.node[i]);
-    atomic_store(&sleeper.leave.value, 1); /* not by the gate: the relief ends, and the sleeper does not wake */
-    companion_join(&relief);
-    assert_true(fh__queue_is_empty(&sleeper.mutator->sync.queue));
-    gate_open(&sleeper.leave, 2);
-    companion_join(&companion);
+  static struct slow_relief slow;
+  slow.go = slow.done = (struct gate)GATE;
+  slow.rounds = scaled(2000);
+  slow.sleeper = (struct sleeper){.asleep = GATE, .leave = GATE};
+  struct companion companion, relief;
+  companion_start(&companion, fall_asleep_on_a_large_heap, &slow);
+  gate_await(&slow.sleeper.asleep, 1);
+  while (fh__state_of(&slow.sleeper.mutator->sync) != FH__DETACHED) {
+    sched_yield();
     fh_safepoint();
   }
+  companion_start(&relief, relieve_once_a_round, &slow);
+  for (size_t round = 1; round <= slow.rounds; round++) {
+    gate_open(&slow.go, (int)round);
+    if (round % 4)
+      while (fh__state_of(&slow.sleeper.mutator->sync) != FH__CLAIMED && atomic_load(&slow.done.value) < (int)round) {
+      }
+    fh_release(slow.node[round - 1]);
+    gate_await(&slow.done, (int)round);
+    assert_true(fh__queue_is_empty(&slow.sleeper.mutator->sync.queue));
+  }
+  companion_join(&relief);
+  gate_open(&slow.sleeper.leave, 1);
+  companion_join(&companion);
+  fh_settle();
+  assert_true(deaths() == slow.rounds + 8);
 }
 
 /* ---- left behind ---- */

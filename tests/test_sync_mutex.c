@@ -92,7 +92,7 @@ static void a_byte_is_locked_once(void **state) {
 }
 
 /* Waiters sleep on one of 256 words, chosen by the byte's address: with so many bytes, strangers share one. */
-enum { BYTES = 600, STRIDE = 16, THREADS = 4 };
+enum { BYTES = 600, STRIDE = 16 };
 static uint8_t bytes[BYTES * STRIDE];
 static uint64_t plain[BYTES];
 
@@ -112,16 +112,18 @@ static void lock_all_over(int index, void *argument) {
 
 static void contended_bytes_have_one_holder_each(void **state) {
   static const size_t spreads[] = {1, 3, BYTES};
-  for (size_t s = 0; s < sizeof spreads / sizeof *spreads; s++) {
-    uint64_t total = 0;
-    for (size_t i = 0; i < BYTES; i++) plain[i] = 0;
-    run_bare_threads(THREADS, lock_all_over, (void *)(uintptr_t)spreads[s]);
-    for (size_t i = 0; i < BYTES; i++) {
-      total += plain[i];
-      assert_int_equal(bytes[i * STRIDE], 0);
+  /* With two threads, whoever is forgotten by one unlock is forgotten for ever: nobody else will wake it. */
+  for (int threads = 2; threads <= 4; threads += 2)
+    for (size_t s = 0; s < sizeof spreads / sizeof *spreads; s++) {
+      uint64_t total = 0;
+      for (size_t i = 0; i < BYTES; i++) plain[i] = 0;
+      run_bare_threads(threads, lock_all_over, (void *)(uintptr_t)spreads[s]);
+      for (size_t i = 0; i < BYTES; i++) {
+        total += plain[i];
+        assert_int_equal(bytes[i * STRIDE], 0);
+      }
+      assert_true(total == (size_t)threads * scaled(100000));
     }
-    assert_true(total == THREADS * scaled(100000));
-  }
 }
 
 /* Two bytes of one bucket: the unlock of either must not wake the other's waiter into a lock that it does not hold. */
