@@ -32,8 +32,9 @@ endif()
 
 # initial-exec: one access instead of a call; the little thread-local storage that the library has fits into the surplus
 # that the C library keeps for libraries loaded at run time. Cells of objects are read and written as void pointers
-# whatever their type, hence no type-based aliasing.
-set(FREEHOLD_LIBRARY_OPTIONS -fno-semantic-interposition -ftls-model=initial-exec -fno-strict-aliasing)
+# whatever their type, hence no type-based aliasing. no-plt: the
+# allocator is called through the address table, without a stub in between.
+set(FREEHOLD_LIBRARY_OPTIONS -fno-semantic-interposition -ftls-model=initial-exec -fno-strict-aliasing -fno-plt)
 if(FREEHOLD_BUILD STREQUAL "release")
   list(APPEND FREEHOLD_LIBRARY_OPTIONS -fno-stack-protector)
 else()

@@ -8,6 +8,7 @@
 #include "support/exhaust.h"
 
 #include "collect/collect.h"
+#include "collect/garbage.h"
 #include "mutator/mutator.h"
 #include "track/track.h"
 
@@ -172,13 +173,14 @@ static void collect_without_memory_for_the_second_list(void) {
   make_garbage(7);
   companion_start(&companion, make_much_garbage, NULL);
   gate_await(&garbage_made, 1);
-  void *room = fh__backend_alloc(64);
+  size_t bytes = sizeof(struct fh__garbage) + 2 * sizeof(fh_object *);
+  void *room = fh__backend_alloc(bytes);
   exhaust_memory(&exhausted);
   fh__backend_free(room); /* for a list of two */
   allow_mappings(256 << 10);
   require(fh_collect(2) == 0 && stats_now().collections_failed == 1);
   require(!fh__self()->garbage && !fh__mutator_by_id(2)->garbage && deaths() == 0);
-  require((room = fh__backend_alloc(64))); /* it came back */
+  require((room = fh__backend_alloc(bytes))); /* it came back */
   refill_memory(&exhausted);
   fh__backend_free(room);
   require(fh_collect(2) == 1002);

@@ -36,7 +36,7 @@ static void dealloc(void *object) {
   struct cell *c = object;
   require(is_whole(c) && !c->left && !c->right);
   c->check = 0;
-  dier[c->id] = fh__self();
+  __atomic_store_n(&dier[c->id], fh__self(), __ATOMIC_RELAXED);
   atomic_fetch_add(&died, 1);
 }
 

@@ -180,6 +180,26 @@ static void a_type_goes_when_no_instance_is_left(void **state) {
   assert_int_equal(fh_type_unregister(type), FH_OK);
 }
 
+static void types_are_limited_and_their_places_used_again(void **state) {
+  enum { MOST = 65535 };
+  static fh_type_spec specs[MOST + 1];
+  fh_type *type = NULL, *first = NULL;
+  for (int i = 0; i <= MOST; i++) specs[i] = (fh_type_spec){.name = "one of very many", .size = 32};
+  assert_int_equal(fh_type_register(&specs[0], &first), FH_OK);
+  for (int i = 1; i < MOST; i++)
+    if (fh_type_register(&specs[i], &type) != FH_OK) fail_msg("type %d was refused", i);
+  fh_type *late = NULL;
+  assert_int_equal(fh_type_register(&specs[MOST], &late), FH_ELIMIT);
+  assert_null(late);
+  void *object = fh_new(type); /* of the last one that there is room for */
+  assert_ptr_equal(fh_type_of(object), type);
+  fh_release(object);
+  assert_int_equal(fh_type_unregister(first), FH_OK);
+  assert_int_equal(fh_type_register(&specs[MOST], &late), FH_OK);
+  assert_ptr_equal(fh_type_of(object = fh_new(late)), late);
+  fh_release(object);
+}
+
 static struct gate gate = GATE;
 
 static void look_and_wait(void *argument) {
@@ -384,6 +404,7 @@ int main(void) {
       with_runtime(the_ends_of_each_range_are_accepted),
       with_runtime(a_spec_that_changed_is_refused),
       with_runtime(a_type_goes_when_no_instance_is_left),
+      with_runtime(types_are_limited_and_their_places_used_again),
       with_runtime(a_type_stays_while_its_memory_waits_for_a_grace_period),
       with_runtime(four_threads_make_and_remove_types),
       with_runtime(every_kind_of_reference_is_released),

@@ -139,12 +139,17 @@ static struct {
   struct node *node[2]; /* the first is the test's, the second the companion's; each is released by the other */
 } swap = {.ready = GATE, .go = GATE};
 
+/* Each thread has its own heap to exhaust, and its own arena of the system's malloc. */
 static void release_the_first(void *unused) {
+  static struct exhausted exhausted;
   swap.node[1] = published_node(2);
   use_up_the_reserve();
   gate_open(&swap.ready, 1);
   gate_await_deaf(&swap.go, 1);
+  exhaust_memory(&exhausted);
+  gate_open(&swap.ready, 2);
   fh_release(swap.node[0]);
+  refill_memory(&exhausted);
 }
 
 static void push_to_each_other(void) {
@@ -157,8 +162,9 @@ static void push_to_each_other(void) {
   use_up_the_reserve();
   exhaust_memory(&exhausted);
   gate_open(&swap.go, 1);
+  gate_await_deaf(&swap.ready, 2);
   fh_release(swap.node[1]);
-  require(!pthread_join(companion.thread, NULL)); /* it gets on, too: nobody waits for this thread's safepoint */
+  companion_join(&companion); /* asleep: whichever of the two was first, the other one gets on */
   refill_memory(&exhausted);
   fh_safepoint();
   require(deaths() == 2);
@@ -169,8 +175,12 @@ static void push_to_each_other(void) {
 
 static struct gate later = GATE;
 static void give_up_later(void *node) {
+  static struct exhausted exhausted;
   gate_await(&later, 1);
+  exhaust_memory(&exhausted);
+  gate_open(&later, 2);
   fh_release_later(node);
+  refill_memory(&exhausted);
 }
 
 static void give_up_without_memory(void) {
@@ -181,6 +191,7 @@ static void give_up_without_memory(void) {
   companion_start_bare(&companion, give_up_later, n);
   exhaust_memory(&exhausted);
   gate_open(&later, 1);
+  gate_await_deaf(&later, 2);
   for (int i = 0; i < 100; i++) sched_yield();
   fh_safepoint();
   require(deaths() == 0 && node_is_whole(n));

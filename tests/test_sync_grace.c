@@ -121,21 +121,32 @@ struct scene {
   atomic_bool over;
 };
 
+static void look(struct scene *scene) {
+  uint64_t *seen = FH__LOAD(&scene->shared, ACQUIRE);
+  require(seen[0] == ~seen[1]); /* torn if somebody writes while we read */
+}
+
+static void report_if_asked(struct fh__sync_local *self) {
+  if (!FH__LOAD(&self->attention, RELAXED)) return;
+  FH__AND(&self->attention, 0, SEQ_CST);
+  fh__grace_report(self);
+}
+
+/* The first reader never leaves: nothing but its reports orders its reads before the writer's stores. */
 static void read_on(struct scene *scene, int index) {
   struct fh__sync_local *self = scene->reader[index];
-  while (!atomic_load(&scene->over)) {
-    fh__state_attach(self);
+  fh__state_attach(self);
+  while (!atomic_load_explicit(&scene->over, memory_order_relaxed)) {
     for (int i = 0; i < 20; i++) {
-      uint64_t *seen = FH__LOAD(&scene->shared, ACQUIRE);
-      require(seen[0] == ~seen[1]); /* torn if somebody writes while we read */
-      if (i % 5 == 0 && FH__LOAD(&self->attention, RELAXED)) {
-        FH__AND(&self->attention, 0, SEQ_CST);
-        fh__grace_report(self);
-      }
+      look(scene);
+      if (i % 5 == 0) report_if_asked(self);
     }
-    require(fh__state_detach(self));
     sched_yield();
+    if (index == 0) continue;
+    require(fh__state_detach(self));
+    fh__state_attach(self);
   }
+  require(fh__state_detach(self));
 }
 
 static void write_and_wait(struct scene *scene) {

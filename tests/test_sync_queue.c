@@ -207,7 +207,8 @@ struct traffic {
   struct fh__queue queue[QUEUES];
   atomic_int running;
   size_t each;
-  uint8_t *seen; /* a byte an item, a consumer's */
+  uint32_t *payload; /* of each item: written before it is pushed, read after it is popped, both plainly */
+  uint8_t *seen;     /* a byte an item, a consumer's */
 };
 
 static void produce(struct traffic *traffic, int index) {
@@ -216,6 +217,7 @@ static void produce(struct traffic *traffic, int index) {
   for (size_t i = 0; i < traffic->each; i++) {
     random = random * 1103515245 + 12345;
     uintptr_t number = (uintptr_t)index * traffic->each + i + 1;
+    traffic->payload[number - 1] = ~(uint32_t)number;
     require(fh__queue_push(&producer, &traffic->queue[random >> 16 & 1], (void *)number));
     if ((random >> 20) % 64 == 0) fh__producer_close(&producer); /* as at a detach */
     if ((random >> 20) % 64 == 1) fh__producer_refill(&producer);
@@ -231,7 +233,10 @@ static void consume(struct traffic *traffic, int index) {
   do {
     last = atomic_load(&traffic->running) == 0;
     void *got;
-    while ((got = fh__queue_pop(queue, &recycler))) traffic->seen[(uintptr_t)got - 1]++;
+    while ((got = fh__queue_pop(queue, &recycler))) {
+      require(traffic->payload[(uintptr_t)got - 1] == ~(uint32_t)(uintptr_t)got);
+      traffic->seen[(uintptr_t)got - 1]++;
+    }
     sched_yield();
   } while (!last);
   require(fh__queue_is_empty(queue));
@@ -248,9 +253,11 @@ static void produce_or_consume(int index, void *argument) {
 static void nothing_is_lost_or_doubled_in_traffic(void **state) {
   struct traffic traffic = {.running = PRODUCERS, .each = scaled(400000)};
   traffic.seen = calloc(PRODUCERS * traffic.each, 1);
+  traffic.payload = calloc(PRODUCERS * traffic.each, sizeof *traffic.payload);
   run_bare_threads(PRODUCERS + QUEUES, produce_or_consume, &traffic);
   for (size_t i = 0; i < PRODUCERS * traffic.each; i++) assert_int_equal(traffic.seen[i], 1);
   free(traffic.seen);
+  free(traffic.payload);
 }
 
 int main(void) {

@@ -62,24 +62,42 @@ static void durations_fall_into_their_buckets(void **state) {
 
 /* ---- computing and sleeping mutators ---- */
 
-enum { COMPUTING = 3, SLEEPING = 4 };
+enum { COMPUTING = 3, DOZING = 2, SLEEPING = 4, CROWD = COMPUTING + DOZING + SLEEPING };
 
 struct crowd {
-  struct gate started, over;
+  struct gate over;
   uint64_t turns[COMPUTING]; /* written between safepoints only, plainly: a move in a stop is a race, too */
+  uint64_t stops;            /* written in stops only, plainly, and read by all the others between their safepoints */
   atomic_bool end;
 };
 
-static void compute_or_sleep(int index, void *argument) {
-  struct crowd *crowd = argument;
-  if (index >= COMPUTING) {
-    gate_await(&crowd->over, 1);
-    return;
-  }
-  while (!atomic_load(&crowd->end)) {
+static void compute(struct crowd *crowd, int index) {
+  uint64_t known = 0;
+  while (!atomic_load_explicit(&crowd->end, memory_order_relaxed)) {
     for (int i = 0; i < 100; i++) crowd->turns[index]++;
+    require(crowd->stops >= known);
+    known = crowd->stops;
     fh_safepoint();
   }
+}
+
+static void doze(struct crowd *crowd) {
+  for (uint64_t known = 0; !atomic_load_explicit(&crowd->end, memory_order_relaxed);) {
+    fh_blocking_begin();
+    sched_yield();
+    fh_blocking_end();
+    require(crowd->stops >= known);
+    known = crowd->stops;
+  }
+}
+
+static void compute_doze_or_sleep(struct crowd *crowd, int index) {
+  if (index < COMPUTING)
+    compute(crowd, index);
+  else if (index < COMPUTING + DOZING)
+    doze(crowd);
+  else
+    gate_await(&crowd->over, 1);
 }
 
 struct crowd_thread {
@@ -90,13 +108,13 @@ struct crowd_thread {
 
 static void crowd_body(void *argument) {
   struct crowd_thread *thread = argument;
-  compute_or_sleep(thread->index, thread->crowd);
+  compute_doze_or_sleep(thread->crowd, thread->index);
 }
 
 static void nothing_moves_in_a_stopped_world(void **state) {
-  static struct crowd crowd = {.started = GATE, .over = GATE};
-  struct crowd_thread thread[COMPUTING + SLEEPING];
-  for (int i = 0; i < COMPUTING + SLEEPING; i++) {
+  static struct crowd crowd = {.over = GATE};
+  struct crowd_thread thread[CROWD];
+  for (int i = 0; i < CROWD; i++) {
     thread[i].crowd = &crowd;
     thread[i].index = i;
     companion_start(&thread[i].companion, crowd_body, &thread[i]);
@@ -104,6 +122,7 @@ static void nothing_moves_in_a_stopped_world(void **state) {
   for (size_t stop = scaled(400); stop; stop--) {
     stop_world();
     require_still();
+    crowd.stops++;
     uint64_t before[COMPUTING], after[COMPUTING];
     memcpy(before, crowd.turns, sizeof before);
     for (int i = 0; i < 20; i++) sched_yield();
@@ -115,7 +134,7 @@ static void nothing_moves_in_a_stopped_world(void **state) {
   }
   atomic_store(&crowd.end, true);
   gate_open(&crowd.over, 1);
-  for (int i = 0; i < COMPUTING + SLEEPING; i++) companion_join(&thread[i].companion);
+  for (int i = 0; i < CROWD; i++) companion_join(&thread[i].companion);
 }
 
 /* ---- a claim in the way ---- */

@@ -24,6 +24,12 @@ extern "C" {
 #define FH_ABI 1u
 
 #define FH_API __attribute__((visibility("default")))
+/* Called through the address table and not through a stub: for the few calls that inline paths fall back to. */
+#if __has_attribute(noplt)
+#define FH__DIRECT __attribute__((noplt))
+#else
+#define FH__DIRECT
+#endif
 #define FH_MUST_USE __attribute__((warn_unused_result))
 
 /* What a call that can fail says. FH_OK is 0; nothing else is. A call that fails changed nothing, unless it says so. */

@@ -46,13 +46,13 @@ typedef struct fh_object {
 #define FH__BIAS_OWNER_SHIFT 16
 #define FH__BIAS_IMMORTAL 0x0000ffffu /* owner nobody, all bits below set: the inline paths return at once */
 
-FH_API void fh__retain_slow(fh_object *object);
-FH_API void fh__release_slow(fh_object *object);
+FH_API FH__DIRECT void fh__retain_slow(fh_object *object);
+FH_API FH__DIRECT void fh__release_slow(fh_object *object);
 
 /* The probability keeps the immortal case in line, right behind the owner's (docs/refcount.md, "Immortal"). */
 static inline void fh__retain(fh_object *object) {
   uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) + 1;
-  if (__builtin_expect_with_probability((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1, 0.6))
+  if (__builtin_expect_with_probability((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1, 0.8))
     __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
   else if (__builtin_expect(bias != FH__BIAS_IMMORTAL + 1, 0))
     fh__retain_slow(object);
@@ -60,7 +60,7 @@ static inline void fh__retain(fh_object *object) {
 
 static inline void fh__release(fh_object *object) {
   uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) - 1;
-  if (__builtin_expect_with_probability((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1, 0.6))
+  if (__builtin_expect_with_probability((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1, 0.8))
     __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
   else if (__builtin_expect(bias != FH__BIAS_IMMORTAL - 1, 0))
     fh__release_slow(object);

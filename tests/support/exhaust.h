@@ -44,8 +44,9 @@ static inline void *take_from_backend(size_t n) { return fh__backend_alloc(n); }
 /* Nor anything from the allocators: every class of sizes, the large ones first, until nothing is left. */
 static inline void exhaust_memory(struct exhausted *exhausted) {
   exhaust_system();
-  while (exhaust_once(&exhausted->blocks, take_from_backend) | exhaust_once(&exhausted->system_blocks, malloc)) {
-    /* a failure may have made an allocator tidy up, and find something */
+  for (bool found = true; found;) { /* a failure may make an allocator tidy up, and find something */
+    found = exhaust_once(&exhausted->blocks, take_from_backend);
+    if (exhaust_once(&exhausted->system_blocks, malloc)) found = true;
   }
 }
 
