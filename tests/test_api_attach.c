@@ -261,6 +261,43 @@ static void sections_stay_given_up_inside_a_region(void **state) {
   fh_release(inner);
 }
 
+static struct node *board[16]; /* atomic: references of the test's own making, for the companion to release */
+static atomic_bool over;
+
+static void release_what_is_there(void *unused) {
+  for (size_t at = 0; !atomic_load(&over); at = (at + 1) % 16) {
+    struct node *n = __atomic_exchange_n(&board[at], NULL, __ATOMIC_ACQ_REL);
+    if (n) fh_release(n); /* queued to its owner, which may be on its way out */
+    if (!at) fh_safepoint();
+  }
+}
+
+/* What is queued on the way out is merged before the region begins, and that takes the sections again. */
+static void sections_are_given_up_whatever_comes_in_on_the_way(void **state) {
+  struct node *guarded = node_new(1);
+  struct companion companion;
+  size_t held = 0;
+  atomic_store(&over, false);
+  companion_start(&companion, release_what_is_there, NULL);
+  for (size_t i = 0; i < scaled(200000); i++) {
+    struct node *n = node_new(i);
+    fh_publish(n);
+    n = __atomic_exchange_n(&board[i % 16], n, __ATOMIC_ACQ_REL);
+    if (n) fh_release(n);
+    FH_CRITICAL(guarded);
+    fh_blocking_begin();
+    held += guarded->fh.fh__lock != 0;
+    fh_blocking_end();
+  }
+  atomic_store(&over, true);
+  companion_join(&companion);
+  for (int i = 0; i < 16; i++)
+    if (board[i]) fh_release(board[i]);
+  for (int i = 0; i < 16; i++) board[i] = NULL;
+  assert_int_equal(held, 0);
+  fh_release(guarded);
+}
+
 /* ---- limits ---- */
 
 static void attach_without_memory(void) {
@@ -311,6 +348,7 @@ int main(void) {
       with_counts(a_thread_may_end_in_a_finalizer),
       with_counts(a_mutator_that_was_left_holds_nothing),
       with_counts(sections_stay_given_up_inside_a_region),
+      with_counts(sections_are_given_up_whatever_comes_in_on_the_way),
       cmocka_unit_test(without_memory_or_ids_an_attach_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

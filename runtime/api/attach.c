@@ -164,7 +164,10 @@ static void check_may_leave(const struct fh__mutator *me, const char *call) {
 
 /* Off line, with nothing left behind that only this thread can do: what is merged on the way out may be finalizable. */
 static void leave_for_long(struct fh__mutator *me) {
-  while (FH__UNLIKELY(!fh__state_detach(&me->sync))) finish_work(me);
+  while (FH__UNLIKELY(!fh__state_detach(&me->sync))) {
+    finish_work(me);
+    fh__critical_suspend(me); /* its safepoints took the innermost section again */
+  }
   fh__mutator_show_nobody();
   if (FH__UNLIKELY(fh__attention_of(&me->sync) & FH__ATTEND_LEAVING)) fh__tell_departure(me);
 }

@@ -126,6 +126,7 @@ size_t fh_collect(int generation) {
   struct fh__mutator *me = self_at_safepoint("fh_collect");
   if (!me) return 0;
   fh__critical_suspend(me);
+  FH__AND(&me->sync.attention, ~(uint32_t)FH__ATTEND_COLLECT, SEQ_CST); /* this is the collection that was due */
   run_once(me);
   size_t found = fh__collect(me);
   run_once(me);
