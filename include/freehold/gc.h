@@ -34,7 +34,14 @@ FH_API void fh_gc_enable(void);
 FH_API void fh_gc_disable(void);
 FH_API bool fh_gc_is_enabled(void);
 
-/* True if the collector knows the object: its type can take part in cycles. */
+/* True if the collector knows the object: its type can take part in cycles.
+ *
+ * Shape:   not NULL.
+ * Owns:    nothing.
+ * Threads: whoever may reach the object.
+ * Runs:    nothing.
+ * Errors:  none.
+ * Source:  docs/collector.md. */
 FH_API bool fh_gc_is_tracked(const void *object);
 
 /* Stops the world and proves every invariant of the heap that can be seen: headers, counts against references, chunks,

@@ -191,10 +191,24 @@ FH_API bool fh_try_retain(void *object);
  * Source:  docs/refcount.md, "Unique". */
 FH_API bool fh_is_unique(const void *object);
 
-/* True if any thread may reach the object. */
+/* True if any thread may reach the object.
+ *
+ * Shape:   not NULL.
+ * Owns:    nothing.
+ * Threads: whoever may reach the object; once true it stays true.
+ * Runs:    nothing.
+ * Errors:  none.
+ * Source:  docs/refcount.md, "Publication". */
 FH_API bool fh_is_published(const void *object);
 
-/* The true count, for diagnosis: exact for private objects and in quiet moments. Immortal objects say UINT64_MAX. */
+/* The true count, for diagnosis.
+ *
+ * Shape:   not NULL. Exact for the owner's private objects and while nobody else counts; immortal objects say UINT64_MAX.
+ * Owns:    nothing.
+ * Threads: whoever owns or borrows a reference.
+ * Runs:    nothing.
+ * Errors:  none. Not for decisions: fh_is_unique is.
+ * Source:  docs/refcount.md, "Unique". */
 FH_API uint64_t fh_refcount(const void *object);
 
 /* Publishes an object and all that it reaches: from now on any thread may reach them. Stores into published objects and

@@ -137,7 +137,14 @@ FH_API bool fh_is_attached(void);
  * Errors:  none. Traps: not attached; called in dealloc or under FH_NO_SAFEPOINT (checked builds).
  * Source:  docs/safepoint.md, "Blocking regions". */
 FH_API void fh_blocking_begin(void);
-/* Leaves the blocking region that the innermost fh_blocking_begin entered; the same six fields hold. */
+/* Leaves the blocking region that the innermost fh_blocking_begin entered.
+ *
+ * Shape:   one for each fh_blocking_begin.
+ * Owns:    as fh_blocking_begin; the critical section that was given up is taken again.
+ * Threads: the thread that began it; waits while the world is stopped.
+ * Runs:    a safepoint, if it leaves the outermost region.
+ * Errors:  Traps: the thread is in no blocking region.
+ * Source:  docs/safepoint.md, "Blocking regions". */
 FH_API void fh_blocking_end(void);
 
 /* What of a thread the inline paths see. `stamp` is the owner's half of a bias word (object.h); `attention` points to

@@ -37,7 +37,14 @@ FH_API FH_MUST_USE void *fh_slot_load(fh_slot *slot);
  * Source:  docs/refcount.md, "Slots". */
 FH_API void fh_slot_store(fh_slot *slot, void *value);
 
-/* Exchanges: consumes the caller's reference to `value` and returns the slot's old one, owned. Otherwise as store. */
+/* Exchanges the slot's reference with the caller's: FH_AUTO T *old = fh_slot_swap(&slot, value);
+ *
+ * Shape:   slot not NULL; value may be NULL.
+ * Owns:    consumes the caller's reference to `value`; returns the slot's old one, owned, or NULL.
+ * Threads: an attached thread; wait-free.
+ * Runs:    as fh_publish; releases nothing.
+ * Errors:  Traps: a private value of another thread.
+ * Source:  docs/refcount.md, "Slots". */
 FH_API FH_MUST_USE void *fh_slot_swap(fh_slot *slot, void *value);
 
 /* Stores `desired` if the slot holds `expected`.

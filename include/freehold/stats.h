@@ -17,7 +17,14 @@ typedef struct fh_histogram {
   uint64_t bucket[40];
 } fh_histogram;
 
-/* The shortest duration, in ns, that at least `share` (0..1) of those in the histogram do not exceed; exact within a factor of 2. */
+/* A duration, in ns, that at least `share` of those in the histogram do not exceed.
+ *
+ * Shape:   share from 0 to 1 (0.5: the median). Exact within a factor of 2; 0 for an empty histogram.
+ * Owns:    nothing.
+ * Threads: any thread; the histogram is the caller's copy.
+ * Runs:    nothing.
+ * Errors:  none.
+ * Source:  docs/safepoint.md. */
 FH_API uint64_t fh_histogram_quantile(const fh_histogram *histogram, double share);
 
 typedef struct fh_stats {
@@ -86,7 +93,14 @@ typedef struct fh_stats {
  * Source:  docs/heap.md, "Accounting". */
 FH_API FH_MUST_USE fh_status fh_stats_get(fh_stats *stats);
 
-/* Sets peak_bytes to the present live_bytes. */
+/* Sets peak_bytes to the present live_bytes.
+ *
+ * Shape:   no arguments.
+ * Owns:    nothing.
+ * Threads: any thread.
+ * Runs:    nothing.
+ * Errors:  none.
+ * Source:  docs/heap.md, "Accounting". */
 FH_API void fh_stats_reset_peak(void);
 
 #ifdef __cplusplus
