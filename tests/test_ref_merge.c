@@ -5,6 +5,7 @@
  * [ref.queued]; an owner that runs drains at its safepoint, one that sleeps or has gone is merged for at once, in batches, and
  * its queue is empty when nobody looks any more [queue.drained]; pushes that saw a claim or a stop are found afterwards;
  * every object dies once, whoever races whom. Real: the whole runtime. */
+#include "support/owner.h"
 #include "support/support.h"
 
 #include <sched.h>
@@ -12,54 +13,6 @@
 #include "mutator/mutator.h"
 #include "ref/merge.h"
 #include "sync/stop.h"
-
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
-static struct node *published_node(uint64_t id) {
-  struct node *n = node_new(id);
-  fh_publish(n);
-  return n;
-}
-
-/* ---- an owner beside the test ---- */
-
-/* Makes `count` published nodes, hands its references over, and then does what the test tells it. */
-struct owner {
-  struct gate made, leave;
-  struct node **node;
-  size_t count;
-  struct fh__mutator *mutator;
-  void (*wait)(struct gate *, int);
-};
-
-static void own(void *argument) {
-  struct owner *owner = argument;
-  owner->mutator = fh__self();
-  for (size_t i = 0; i < owner->count; i++) owner->node[i] = published_node(i);
-  gate_open(&owner->made, 1);
-  owner->wait(&owner->leave, 1);
-}
-
-static void start_owner(struct owner *owner, struct companion *companion, size_t count, void (*wait)(struct gate *, int)) {
-  *owner = (struct owner){.made = GATE, .leave = GATE, .count = count, .wait = wait};
-  owner->node = calloc(count, sizeof *owner->node);
-  companion_start(companion, own, owner);
-  gate_await(&owner->made, 1);
-}
-
-static void finish_owner(struct owner *owner, struct companion *companion) {
-  gate_open(&owner->leave, 1);
-  companion_join(companion);
-  free(owner->node);
-}
-
-/* It sleeps for good: its state rests DETACHED. */
-static void await_sleep(const struct owner *owner) {
-  while (fh__state_of(&owner->mutator->sync) != FH__DETACHED) {
-    sched_yield();
-    fh_safepoint(); /* it may want to collect on its way */
-  }
-}
 
 /* ---- one object ---- */
 

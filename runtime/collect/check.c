@@ -24,7 +24,6 @@ struct check {
   const fh_object *object; /* the one that is being looked at */
   uint64_t queued_flags;   /* tracked objects with QUEUED */
   uint64_t queued_entries; /* tracked objects found in queues */
-  uint64_t tracked;
 };
 
 static void find(struct check *check, const char *invariant, const fh_object *object, const char *format, ...)
@@ -74,7 +73,6 @@ static void check_object(struct check *check, fh_object *object, const struct fh
     find(check, "track.entry", object, "entry %u holds no object", chunk->base + at);
     return;
   }
-  check->tracked++;
   if (object->fh__slot != chunk->base + at) find(check, "track.entry", object, "slot %u in entry %u", object->fh__slot, chunk->base + at);
   if (!type->tracked) find(check, "track.entry", object, "of untracked type %s", type->name);
   check_words(check, object, chunk);

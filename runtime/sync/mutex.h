@@ -13,8 +13,7 @@ enum fh__rank {
   FH__RANK_REGISTRY,    /* mutators */
   FH__RANK_TRACK,       /* the chunk directory */
   FH__RANK_ROOTS,       /* registered slots */
-  FH__RANK_STATISTICS,  /* histograms */
-  FH__RANK_COUNT
+  FH__RANK_STATISTICS   /* histograms */
 };
 
 struct fh__mutex {
