@@ -37,9 +37,19 @@ static fh_status work(void) {
   return FH_OK;
 }
 
+/* What failed, if anything did, is told by a status; the runtime ends in any case. */
 int main(void) {
+  fh_status status = fh_init(NULL);
   uint64_t leaked = 0;
-  if (fh_init(NULL) || work() || fh_shutdown(1000, &leaked)) return 1;
+  if (status == FH_OK) {
+    status = work();
+    fh_status ended = fh_shutdown(1000, &leaked);
+    if (status == FH_OK) status = ended;
+  }
+  if (status) {
+    fprintf(stderr, "hello: %s\n", fh_status_name(status));
+    return 1;
+  }
   printf("leaked: %" PRIu64 "\n", leaked);
   return leaked != 0;
 }

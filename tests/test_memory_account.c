@@ -9,21 +9,29 @@
 #include "memory/account.h"
 
 static int reset(void **state) {
-  fh__account = (struct fh__account_shared){0};
+  fh__account_start(INT64_MAX, INT64_MAX);
   return 0;
+}
+
+static bool take(struct fh__account_local *local, size_t bytes) {
+  return fh__account_spend(local, bytes) || fh__account_draw(local);
+}
+
+static bool take_part(struct fh__account_local *local, int64_t *part, size_t bytes) {
+  return fh__account_spend_part(local, part, bytes) || fh__account_draw(local);
 }
 
 static int64_t live_with(const struct fh__account_local *local) { return fh__account.drawn - local->credit; }
 
 static void taking_draws_a_credit(void **state) {
   struct fh__account_local local = {0};
-  assert_true(fh__account_take(&local, 100));
+  assert_true(take(&local, 100));
   assert_int_equal(live_with(&local), 100);
   assert_int_equal(local.credit, FH__CREDIT_BYTES);
-  assert_true(fh__account_take(&local, FH__CREDIT_BYTES)); /* out of the credit: nothing is drawn */
+  assert_true(take(&local, FH__CREDIT_BYTES)); /* out of the credit: nothing is drawn */
   assert_int_equal(local.credit, 0);
   assert_int_equal(fh__account.drawn, 100 + FH__CREDIT_BYTES);
-  assert_true(fh__account_take(&local, 1));
+  assert_true(take(&local, 1));
   assert_int_equal(local.credit, FH__CREDIT_BYTES);
   assert_int_equal(live_with(&local), 101 + FH__CREDIT_BYTES);
 }
@@ -31,7 +39,7 @@ static void taking_draws_a_credit(void **state) {
 static void a_large_credit_is_given_back(void **state) {
   struct fh__account_local local = {0};
   size_t much = 10 * FH__CREDIT_BYTES;
-  assert_true(fh__account_take(&local, much));
+  assert_true(take(&local, much));
   for (size_t left = much; left; left -= FH__CREDIT_BYTES) {
     fh__account_return(&local, FH__CREDIT_BYTES);
     assert_true(local.credit <= 2 * FH__CREDIT_BYTES);
@@ -41,7 +49,7 @@ static void a_large_credit_is_given_back(void **state) {
 
 static void settling_leaves_no_credit_and_moves_nothing(void **state) {
   struct fh__account_local local = {0};
-  assert_true(fh__account_take(&local, 1000));
+  assert_true(take(&local, 1000));
   fh__account_settle(&local);
   assert_int_equal(local.credit, 0);
   assert_int_equal(fh__account.drawn, 1000);
@@ -53,8 +61,8 @@ static void settling_leaves_no_credit_and_moves_nothing(void **state) {
 
 static void parts_add_up(void **state) {
   struct fh__account_local maker = {0}, taker = {0};
-  assert_true(fh__account_take_part(&maker, &maker.items, 300));
-  assert_true(fh__account_take_part(&maker, &maker.buffers, 50));
+  assert_true(take_part(&maker, &maker.items, 300));
+  assert_true(take_part(&maker, &maker.buffers, 50));
   fh__account_return_part(&taker, &taker.items, 300); /* dies elsewhere: the part there is negative */
   assert_int_equal(maker.items + taker.items, 0);
   assert_int_equal(maker.buffers, 50);
@@ -63,7 +71,7 @@ static void parts_add_up(void **state) {
 
 static void foreign_frees_count_at_once(void **state) {
   struct fh__account_local local = {0};
-  assert_true(fh__account_take_part(&local, &local.buffers, 64));
+  assert_true(take_part(&local, &local.buffers, 64));
   fh__account_free_foreign(64);
   assert_int_equal(live_with(&local), 0);
   assert_int_equal(fh__account.foreign + local.buffers, 0);
@@ -71,12 +79,12 @@ static void foreign_frees_count_at_once(void **state) {
 
 static void the_peak_only_rises(void **state) {
   struct fh__account_local local = {0};
-  assert_true(fh__account_take(&local, 5 * FH__CREDIT_BYTES));
+  assert_true(take(&local, 5 * FH__CREDIT_BYTES));
   int64_t peak = fh__account.peak;
   assert_true(peak >= 5 * FH__CREDIT_BYTES);
   fh__account_return(&local, 5 * FH__CREDIT_BYTES);
   assert_int_equal(fh__account.peak, peak);
-  assert_true(fh__account_take(&local, 20 * FH__CREDIT_BYTES));
+  assert_true(take(&local, 20 * FH__CREDIT_BYTES));
   assert_true(fh__account.peak >= 20 * FH__CREDIT_BYTES);
 }
 
@@ -94,7 +102,7 @@ static void take_and_return(int index, void *argument) {
       fh__account_return(local, bytes);
       held -= bytes;
     } else {
-      require(fh__account_take(local, bytes));
+      require(take(local, bytes));
       held += bytes;
     }
     if (i % 1000 == 0) fh__account_settle(local);

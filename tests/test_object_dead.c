@@ -121,23 +121,27 @@ static void limbo_has_an_open_and_a_sealed_batch(void **state) {
   fh_object object[2] = {{.fh__shared = FH__MERGED}, {.fh__shared = FH__MERGED}};
   void *buffer = fh__backend_alloc(64);
   assert_true(fh__limbo_is_empty(&limbo));
-  fh__limbo_add_object(&limbo, &object[0], 32);
+  fh__limbo_add_object(&limbo, &object[0], 32, 0); /* it lives on until it is ripe: not yet dead */
   fh__limbo_add_buffer(&limbo, buffer, 64);
   assert_false(fh__limbo_is_empty(&limbo));
   assert_int_equal(limbo.bytes, 96);
+  assert_int_equal(limbo.dead, 64);
   fh__limbo_seal(&limbo, 17);
   assert_int_equal(limbo.sealed.stamp, 17);
   assert_int_equal(limbo.sealed.bytes, 96);
   assert_true(fh__limbo_batch_is_empty(&limbo.open));
   assert_int_equal(limbo.open.bytes, 0);
-  fh__limbo_add_object(&limbo, &object[1], 16);
+  fh__limbo_add_object(&limbo, &object[1], 16, 16);
   assert_int_equal(limbo.bytes, 112);
+  assert_int_equal(limbo.dead, 80);
   struct fh__limbo_batch batch = fh__limbo_take_sealed(&limbo);
   assert_ptr_equal(batch.objects.first, &object[0]);
   assert_ptr_equal(batch.buffers, buffer);
   assert_null(*fh__buffer_link(buffer));
   assert_int_equal(limbo.sealed.stamp, 0);
   assert_int_equal(limbo.bytes, 16);
+  assert_int_equal(batch.dead, 96);
+  assert_int_equal(limbo.dead, 16);
   assert_false(fh__limbo_is_empty(&limbo)); /* the open one is left */
   assert_ptr_equal(fh__dead_pop(&limbo.open.objects), &object[1]);
   assert_true(fh__limbo_is_empty(&limbo));

@@ -74,7 +74,7 @@ static void init_takes_no_options_and_zeroed_ones(void **state) {
 static void init_refuses_options_out_of_range(void **state) {
   const fh_options wrong[] = {
       {.flags = FH_OPTION_QUIET << 1}, {.flags = 1u << 31},     {.gc_threshold = (1u << 31) + 1},       {.gc_percent = 10001},
-      {.reserved = 1},                 {.gc_threshold = UINT32_MAX}, {.limbo_batch = ((size_t)1 << 30) + 1}, {.limbo_batch = SIZE_MAX},
+      {.design = 3}, {.fork = 3}, {.gil_switch_us = 1000001},  {.gc_threshold = UINT32_MAX}, {.limbo_batch = ((size_t)1 << 30) + 1}, {.limbo_batch = SIZE_MAX},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     assert_int_equal(fh_init(&wrong[i]), FH_EINVAL);

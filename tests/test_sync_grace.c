@@ -17,7 +17,7 @@ static struct fh__sync_local *add_part(bool attach) {
   struct fh__sync_local *sync = &part[fh__registry.count];
   *sync = (struct fh__sync_local){0};
   fh__registry_set_open();
-  require(fh__registry_add(sync));
+  require(fh__registry_add(sync) == FH__REGISTRY_FITS);
   if (attach) fh__state_attach(sync);
   return sync;
 }

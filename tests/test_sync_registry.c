@@ -15,7 +15,7 @@ static struct fh__sync_local *add_part(void) {
   struct fh__sync_local *sync = &part[fh__registry.count];
   *sync = (struct fh__sync_local){0};
   fh__registry_set_open();
-  require(fh__registry_add(sync));
+  require(fh__registry_add(sync) == FH__REGISTRY_FITS);
   return sync;
 }
 
@@ -64,7 +64,7 @@ static void a_full_registry_refuses(void **state) {
   struct fh__sync_local sync = {0};
   fh__registry_set_open();
   fh__registry.count = FH__MUTATORS_MAX;
-  bool fits = fh__registry_add(&sync);
+  bool fits = fh__registry_add(&sync) == FH__REGISTRY_FITS;
   uint32_t count = fh__registry.count;
   fh__registry.count = 0;
   assert_false(fits);
@@ -81,7 +81,7 @@ static void a_closed_registry_lets_the_shutdown_in_alone(void **state) {
   fh__registry_unbind(sync[2]);
   assert_true(fh__registry_close());
   assert_null(fh__registry_adopt());
-  assert_false(fh__registry_add(&late));
+  assert_int_equal(fh__registry_add(&late), FH__REGISTRY_CLOSED);
   for (uint32_t id = 3; id; id--) { /* from anywhere in the list of the unbound */
     assert_ptr_equal(fh__registry_adopt_closed(id), sync[id - 1]);
     assert_int_equal(fh__registry.bound, 1);

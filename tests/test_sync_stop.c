@@ -294,6 +294,7 @@ static void attach_or_stop(int index, void *argument) {
   while (atomic_load(&starving->attaches) < 2 * ENOUGH) { /* no pause between two stops */
     stop_world();
     resume_world();
+    if (test_design() == FH_DESIGN_GIL) fh_safepoint(); /* the others wait for the lock, too */
   }
 }
 

@@ -21,7 +21,17 @@ extern "C" {
 
 /* The layout that the inline paths below rely on. It changes when a program that was compiled against an older header
  * could no longer run with a newer library; fh_init compares the two. */
-#define FH_ABI 1u
+#define FH__LAYOUT 1u
+
+/* How the inline paths reach the words of a thread is part of that too: FH_TLS_DYNAMIC is defined for the library and its
+ * users alike, or for neither (docs/linking.md, "Thread-local storage"). */
+#ifdef FH_TLS_DYNAMIC
+#define FH__TLS_MODEL
+#define FH_ABI (FH__LAYOUT | 0x10000u)
+#else
+#define FH__TLS_MODEL __attribute__((tls_model("initial-exec")))
+#define FH_ABI FH__LAYOUT
+#endif
 
 #define FH_API __attribute__((visibility("default")))
 /* Called through the address table and not through a stub: for the few calls that inline paths fall back to. */

@@ -32,24 +32,66 @@ enum {
   FH_OPTION_QUIET = 1u << 3         /* fh_shutdown does not log leaks, it only returns their number */
 };
 
+/* How references are counted. One set of programs runs under each, unchanged.
+ *
+ * | design | counts                                                  | who may run                                    |
+ * |--------|---------------------------------------------------------|------------------------------------------------|
+ * | biased | the maker's without atomic instructions, others' atomic | everybody                                      |
+ * | atomic | everybody's atomic; objects are published from birth    | everybody                                      |
+ * | gil    | without atomic instructions, by whoever holds one lock  | the holder; handed over at safepoints          | */
+typedef enum fh_design { FH_DESIGN_BIASED = 0, FH_DESIGN_ATOMIC, FH_DESIGN_GIL } fh_design;
+
+/* What fork() means. */
+typedef enum fh_fork {
+  FH_FORK_FOLLOW = 0, /* each fork stops the world for a moment; the child has one mutator and a consistent heap */
+  FH_FORK_MANUAL,     /* only a fork between fh_fork_prepare and fh_fork_parent or fh_fork_child does; after others, as FORBID */
+  FH_FORK_FORBID      /* the child must not use the runtime: fh_attach says FH_ESHUTDOWN; fork costs nothing */
+} fh_fork;
+
+typedef enum fh_memory_event {
+  FH_MEMORY_EASED = 0, /* live bytes are below the soft limit again */
+  FH_MEMORY_SOFT,      /* live bytes rose above the soft limit: collections become eager */
+  FH_MEMORY_HARD       /* an allocation was refused; an emergency collection follows */
+} fh_memory_event;
+
+/* Is told that a limit was crossed, at a safepoint of the mutator that noticed, with no lock held: it may call whatever may be
+ * called there (drop a cache, shed load), but does not nest. */
+typedef void (*fh_memory_function)(void *context, fh_memory_event event);
+
+/* As fh_options.hard_limit: four fifths of what the container may use (its cgroup's limit, or the smallest above it). */
+#define FH_LIMIT_CGROUP SIZE_MAX
+
 /* Options of fh_init. A zeroed struct is valid and means the defaults.
  *
- * | field            | unit    | range           | if zero          | meaning                                            |
- * |------------------|---------|-----------------|------------------|----------------------------------------------------|
- * | size             | bytes   | 0, sizeof       | sizeof           | lets the struct grow                               |
- * | flags            | bits    | FH_OPTION_*     | none             |                                                    |
- * | gc_threshold     | entries | 1..2^31         | 65,536           | tracked entries opened before a collection is due  |
- * | gc_percent       | percent | 1..10,000       | 100              | and at least this share of those that lived on     |
- * | limbo_batch      | bytes   | 1..2^30         | 262,144          | a grace period is asked for when so much waits     |
- * | log              |         | function        | standard error   | where messages go                                  |
- * | log_context      |         | any             | NULL             | first argument of log                              | */
+ * | field              | unit    | range           | if zero          | meaning                                          |
+ * |--------------------|---------|-----------------|------------------|--------------------------------------------------|
+ * | size               | bytes   | 0, sizeof       | sizeof           | lets the struct grow                             |
+ * | flags              | bits    | FH_OPTION_*     | none             |                                                  |
+ * | design             |         | fh_design       | biased           | how references are counted                       |
+ * | fork               |         | fh_fork         | follow           | what fork() means                                |
+ * | gc_threshold       | entries | 1..2^31         | 65,536           | tracked entries opened before a collection is due|
+ * | gc_percent         | percent | 1..10,000       | 100              | and at least this share of those that lived on   |
+ * | gil_switch_us      | us      | 1..1,000,000    | 5,000            | gil: how long a holder runs while others wait    |
+ * | limbo_batch        | bytes   | 1..2^30         | 262,144          | a grace period is asked for when so much waits   |
+ * | soft_limit         | bytes   | any             | 3/4 of the hard  | above it collections become eager                |
+ * | hard_limit         | bytes   | any             | no limit         | above it allocation returns NULL; FH_LIMIT_CGROUP|
+ * | memory             |         | function        | none             | is told when a limit is crossed                  |
+ * | memory_context     |         | any             | NULL             | first argument of memory                         |
+ * | log                |         | function        | standard error   | where messages go                                |
+ * | log_context        |         | any             | NULL             | first argument of log                            | */
 typedef struct fh_options {
   size_t size;
   uint32_t flags;
+  uint32_t design;
+  uint32_t fork;
   uint32_t gc_threshold;
   uint32_t gc_percent;
-  uint32_t reserved;
+  uint32_t gil_switch_us;
   size_t limbo_batch;
+  size_t soft_limit;
+  size_t hard_limit;
+  fh_memory_function memory;
+  void *memory_context;
   fh_log_function log;
   void *log_context;
 } fh_options;
@@ -64,8 +106,9 @@ FH_API FH_MUST_USE fh_status fh__init(const fh_options *options, size_t size, ui
  * Threads: any thread. Concurrent calls are ordered.
  * Runs:    takes the runtime's lock; no application code.
  * Errors:  FH_EEXIST: it runs already and counted this caller. FH_EVERSION: the library's ABI differs from the header's.
- *          FH_EINVAL: an option is out of range. FH_ESHUTDOWN: a shutdown is under way. In all but FH_OK and FH_EEXIST
- *          nothing changed.
+ *          FH_EINVAL: an option is out of range, or the library was built without that design. FH_ENOTFOUND:
+ *          FH_LIMIT_CGROUP where no cgroup limits memory. FH_ESHUTDOWN: a shutdown is under way. In all but FH_OK and
+ *          FH_EEXIST nothing changed.
  * Source:  docs/architecture.md, "Life". */
 static inline FH_MUST_USE fh_status fh_init(const fh_options *options) {
   return fh__init(options, sizeof(fh_options), FH_ABI);
@@ -77,9 +120,9 @@ static inline FH_MUST_USE fh_status fh_init(const fh_options *options) {
  *          number of objects that were still alive at the end, those of untracked types included, immortal ones not.
  * Owns:    the references in registered roots are released. Leaked objects of tracked types are
  *          freed without dealloc; those of untracked types (FH_ACYCLIC, or without references) cannot be found, and stay.
- * Threads: a detached caller. Threads in blocking regions count as attached.
+ * Threads: a detached caller. Threads in blocking regions count as attached; so does each fh_hold.
  * Runs:    may block; finalizers, dealloc, collections. Until the call returns, fh_attach says FH_ESHUTDOWN.
- * Errors:  FH_EBUSY: mutators are still attached (or the caller is); the runtime stays usable, nothing changed.
+ * Errors:  FH_EBUSY: mutators are still attached (or the caller is), or somebody holds; the runtime stays usable.
  *          FH_ESHUTDOWN: it does not run. Leaks are logged by type, unless FH_OPTION_QUIET.
  * Source:  docs/architecture.md, "Life". */
 FH_API FH_MUST_USE fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out);
@@ -93,6 +136,41 @@ FH_API FH_MUST_USE fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out)
  * Errors:  none.
  * Source:  docs/architecture.md, "Life". */
 FH_API bool fh_is_stopping(void);
+
+/* Keeps the runtime from being shut down while something outside of it needs it: a queue that holds references, a
+ * callback that is registered with another library.
+ *
+ * Shape:   counted: one fh_unhold for each fh_hold that said FH_OK.
+ * Owns:    nothing.
+ * Threads: any thread, attached or not; the two need not be called by the same one.
+ * Runs:    takes the registry's lock; fh_shutdown waits, or answers FH_EBUSY.
+ * Errors:  fh_hold: FH_ESHUTDOWN: the runtime does not run, or is ending. fh_unhold traps where nobody holds.
+ * Source:  docs/embedding.md, "Shutting down". */
+FH_API FH_MUST_USE fh_status fh_hold(void);
+FH_API void fh_unhold(void);
+
+/* The design that runs, and its name.
+ *
+ * Shape:   fh_design_name: any value; one that is no design gives "?".
+ * Owns:    a constant string.
+ * Threads: any thread, while the runtime runs; the name at any time.
+ * Runs:    nothing.
+ * Errors:  none.
+ * Source:  docs/designs.md. */
+FH_API fh_design fh_design_get(void);
+FH_API const char *fh_design_name(fh_design design);
+
+/* Writes what the runtime knows of itself to a file descriptor, in words: version, design, memory and limits, the world's
+ * state, each mutator with its state and what it was asked for, each type with its living instances. For crash handlers
+ * and stuck programs.
+ *
+ * Shape:   an open descriptor.
+ * Owns:    nothing.
+ * Threads: any thread, in any state; what others change meanwhile may be seen half changed.
+ * Runs:    nothing but write(2): takes no lock, allocates nothing, is async-signal-safe.
+ * Errors:  none; what cannot be written is lost.
+ * Source:  docs/embedding.md, "When something goes wrong". */
+FH_API void fh_dump(int fd);
 
 /* ---- mutators ---- */
 
@@ -143,9 +221,10 @@ FH_API void fh_blocking_begin(void);
  * Owns:    as fh_blocking_begin; the critical section that was given up is taken again.
  * Threads: the thread that began it; waits while the world is stopped.
  * Runs:    a safepoint, if it leaves the outermost region.
- * Errors:  Traps: the thread is in no blocking region.
+ * Errors:  FH_ESHUTDOWN: somebody waits to shut the runtime down; the thread is attached all the same, and should finish
+ *          what it does and detach. Traps: the thread is in no blocking region.
  * Source:  docs/safepoint.md, "Blocking regions". */
-FH_API void fh_blocking_end(void);
+FH_API fh_status fh_blocking_end(void);
 
 /* What of a thread the inline paths see. `stamp` is the owner's half of a bias word (object.h); `attention` points to
  * the word in which others ask this mutator for something; it is never NULL and never zero for a thread that is not
@@ -155,7 +234,7 @@ struct fh__tls {
   uint32_t unused;
   uint32_t *attention;
 };
-FH_API extern __thread struct fh__tls fh__tls __attribute__((tls_model("initial-exec")));
+FH_API extern __thread struct fh__tls fh__tls FH__TLS_MODEL;
 FH_API void fh__safepoint_slow(void);
 
 /* Lets the runtime stop this thread if it wants to, and runs what waits for it.
@@ -190,6 +269,25 @@ FH_API void fh_housekeep(void);
  * Source:  docs/safepoint.md. */
 FH_API void fh_settle(void);
 
+/* ---- fork ----
+ *
+ * With FH_FORK_FOLLOW (the default) the three run by themselves around each fork() and need not be called.
+ *
+ * The child has the calling thread and no other: if that was attached, it is the child's one mutator. What the other
+ * threads referred to from their stacks is stranded: it lives on until the runtime ends (fh_stats.stranded). */
+
+/* Stops all mutators until fh_fork_parent or fh_fork_child, so that the child will find a consistent heap.
+ *
+ * Shape:   fh_fork_prepare(); pid = fork(); then fh_fork_child() in the child, else fh_fork_parent(), also if fork failed.
+ * Owns:    peeked and borrowed pointers stay valid in parent and child, unless another thread had stopped the world.
+ * Threads: any thread, attached or not. Whoever holds a lock of the host that mutators take while attached may wait for ever.
+ * Runs:    nothing of the application. Waits like a safepoint if the world is being stopped.
+ * Errors:  none; nothing happens while the runtime does not run. Traps: in dealloc, under FH_NO_SAFEPOINT (checked builds).
+ * Source:  docs/embedding.md, "fork". */
+FH_API void fh_fork_prepare(void);
+FH_API void fh_fork_parent(void);
+FH_API void fh_fork_child(void);
+
 /* The pair behind FH_NO_SAFEPOINT: while the depth is above zero, safepoints do nothing and blocking traps (checked
  * builds) or keeps the thread online (release builds). */
 FH_API void fh__no_safepoint_begin(void);
@@ -202,7 +300,7 @@ static inline void fh__guard_detach(const fh_status *status) {
 }
 static inline void fh__guard_blocking_end(const char *unused) {
   (void)unused;
-  fh_blocking_end();
+  (void)fh_blocking_end();
 }
 static inline void fh__guard_safepoint_end(const char *unused) {
   (void)unused;

@@ -37,6 +37,11 @@ typedef struct fh_stats {
   uint64_t buffer_bytes; /* of live_bytes, buffers */
   uint64_t limbo_bytes;  /* dead, waiting for a grace period; FH_GRACE objects are in live_bytes, too, until then */
 
+  uint64_t soft_limit;   /* 0: none */
+  uint64_t hard_limit;   /* 0: none; live_bytes and limbo_bytes together stay below it */
+  uint64_t refused;      /* allocations that the hard limit refused */
+  uint64_t emergencies;  /* collections that this asked for */
+
   /* objects */
   uint64_t objects_live;
   uint64_t objects_made;
@@ -72,6 +77,9 @@ typedef struct fh_stats {
   uint64_t stops;
   uint64_t grace_periods;
   uint64_t claims;
+  uint64_t gil_switches; /* gil design: handovers because others had waited long enough */
+  uint64_t forks;        /* that this process came out of as the child, or was stopped for as the parent */
+  uint64_t stranded;     /* tracked private objects that only threads lost in a fork could reach, when that was counted */
   fh_histogram time_to_stop; /* from the request until everybody stands still */
   fh_histogram time_stopped; /* from then until they may run again */
 

@@ -3,12 +3,14 @@
  * attached, odd ones blocking; attach inside a blocking region opens a new level, and its detach returns to the region. */
 #include <freehold/lock.h>
 
+#include <pthread.h>
 #include <string.h>
 
 #include "api/attach.h"
 #include "api/safepoint.h"
 #include "base/trap.h"
 #include "collect/garbage.h"
+#include "mutator/lost.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "ref/relief.h"
@@ -38,18 +40,17 @@ static void show_sections(struct fh__mutator *me) { me->critical = me->modes.hid
 
 /* ---- binding a mutator ---- */
 
-static struct fh__sync_local *make_mutator(void) {
+static fh_status make_mutator(struct fh__mutator **made_out) {
+  static const fh_status status[] = {FH_OK, FH_ELIMIT, FH_ESHUTDOWN};
+  fh__mutex_lock(&fh__stop.lock); /* [stop.born]; and a fork finds it whole, or not at all */
   struct fh__mutator *mutator = fh__mutator_create();
-  if (!mutator) return NULL;
-  fh__mutex_lock(&fh__stop.lock); /* [stop.born] */
-  bool fits = fh__registry_add(&mutator->sync);
+  enum fh__registry_answer answer = mutator ? fh__registry_add(&mutator->sync) : FH__REGISTRY_FULL;
+  if (mutator && answer == FH__REGISTRY_FITS) fh__mutator_born(mutator);
   fh__mutex_unlock(&fh__stop.lock);
-  if (!fits) {
-    fh__mutator_destroy(mutator);
-    return NULL;
-  }
-  fh__mutator_born(mutator);
-  return &mutator->sync;
+  if (!mutator) return FH_ENOMEM;
+  if (answer != FH__REGISTRY_FITS) fh__mutator_destroy(mutator);
+  *made_out = mutator;
+  return status[answer];
 }
 
 static void name_mutator(struct fh__sync_local *sync, const char *name) {
@@ -58,23 +59,44 @@ static void name_mutator(struct fh__sync_local *sync, const char *name) {
 }
 
 extern int __cxa_thread_atexit_impl(void (*function)(void *), void *argument, void *dso);
-extern void *__dso_handle;
+extern char __dso_handle; /* its address says which library or program this is */
 
-/* Runs before pthread-key destructors, while the allocator's heap of this thread is alive. */
+/* A safepoint that pthread_exit came out of had taken what it attended to: it is raised again. */
+static void resume_work(struct fh__mutator *me) {
+  bool interrupted = me->finalizing || me->collecting;
+  me->destroying = me->finalizing = me->collecting = me->telling = false;
+  if (me->finalized_now) fh__ref_end_finalizer(me);
+  fh__garbage_resume(me);
+  if (interrupted) fh__attend(&me->sync, FH__ATTEND_WORK);
+}
+
 static void detach_at_exit(void *argument) {
   (void)argument;
   struct fh__thread *thread = &fh__thread;
-  thread->exit_registered = false;
+  thread->past_exit = true;
   struct fh__mutator *me = thread->mutator;
   if (!me) return;
   if (is_blocking(&me->modes) && !fh_is_attached()) fh__mutator_go_online(me);
   reset_levels(&me->modes);
   me->no_safepoint = me->in_dealloc = 0;
-  me->destroying = me->finalizing = me->collecting = false; /* pthread_exit may have come out of any of them */
-  if (me->finalized_now) fh__ref_end_finalizer(me);
   me->critical = NULL; /* it lived on the stack that is gone */
   while (me->held_count) fh_unlock(me->held[0]);
+  resume_work(me); /* pthread_exit may have come out of anything */
   fh__unbind(me);
+}
+
+/* Two lines. The first runs before pthread-key destructors, while the allocator's heap of this thread is alive. The second is for
+ * threads that attach in such a destructor: the C library runs key destructors again as long as values are set. */
+static pthread_key_t exit_key;
+static bool has_exit_key;
+
+static void make_exit_key(void) { has_exit_key = pthread_key_create(&exit_key, detach_at_exit) == 0; }
+
+static void arm_exit(struct fh__thread *thread) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, make_exit_key);
+  if (has_exit_key) pthread_setspecific(exit_key, thread);
+  if (!thread->exit_registered) thread->exit_registered = __cxa_thread_atexit_impl(detach_at_exit, NULL, &__dso_handle) == 0;
 }
 
 /* A mutator can do without memory for a while only if it has a reserve for its queues. */
@@ -84,18 +106,27 @@ static bool fill_reserve(struct fh__mutator *me) {
 }
 
 /* The mutator is bound to this thread: it comes in. */
-static fh_status come_in(struct fh__mutator *me, const char *name) {
+static void come_in(struct fh__mutator *me, const char *name) {
   struct fh__thread *thread = &fh__thread;
   name_mutator(&me->sync, name);
   fh__mutator_go_online(me);
-  me->heap = fh__shared.heap_is_ours ? fh__backend_heap() : NULL;
+  /* In a destructor of the thread's exit the allocator may delete the heap before the thread detaches. */
+  me->heap = fh__shared.heap_is_ours && !thread->past_exit ? fh__backend_heap() : NULL;
   thread->mutator = me;
   reset_levels(&me->modes);
+  if (FH__UNLIKELY(me->lost)) {
+    fh__lost_adopt(me);
+    resume_work(me);
+  }
+}
+
+static fh_status stay(struct fh__mutator *me) {
+  struct fh__thread *thread = &fh__thread;
   if (!fill_reserve(me)) {
     fh__unbind(me);
     return FH_ENOMEM;
   }
-  if (!thread->exit_registered) thread->exit_registered = __cxa_thread_atexit_impl(detach_at_exit, NULL, __dso_handle) == 0;
+  arm_exit(thread);
   fh_safepoint();
   return FH_OK;
 }
@@ -103,16 +134,15 @@ static fh_status come_in(struct fh__mutator *me, const char *name) {
 static fh_status bind(const char *name) {
   if (FH__LOAD(&fh__shared.phase, ACQUIRE) != FH__PHASE_RUNNING) return FH_ESHUTDOWN; /* partner: fh__init */
   struct fh__sync_local *sync = fh__registry_adopt();
-  if (!sync) sync = make_mutator();
-  if (sync) return come_in(fh__mutator_of(sync), name);
-  /* None to adopt and none made: the registry was closed meanwhile, or is full, or there is no memory. */
-  if (FH__LOAD(&fh__shared.phase, ACQUIRE) != FH__PHASE_RUNNING) return FH_ESHUTDOWN;
-  return fh__registry_count() == FH__MUTATORS_MAX ? FH_ELIMIT : FH_ENOMEM;
+  struct fh__mutator *me = sync ? fh__mutator_of(sync) : NULL;
+  fh_status status = sync ? FH_OK : make_mutator(&me); /* the registry may have been closed meanwhile */
+  if (status) return status;
+  come_in(me, name);
+  return stay(me);
 }
 
-fh_status fh__bind_for_shutdown(uint32_t id) {
-  return come_in(fh__mutator_of(fh__registry_adopt_closed(id)), "shutdown");
-}
+/* Without a reserve: nobody else runs, so what the queues cannot take is merged in the owner's place. */
+void fh__bind_for_shutdown(uint32_t id) { come_in(fh__mutator_of(fh__registry_adopt_closed(id)), "shutdown"); }
 
 /* Finishes what waits for this thread; finalizers may make more of it, but not for ever. */
 static void finish_work(struct fh__mutator *me) {
@@ -133,10 +163,21 @@ void fh__unbind(struct fh__mutator *me) {
     fh__account_settle(&me->account);
     me->heap = NULL;
   } while (!fh__state_detach(&me->sync)); /* something was queued meanwhile, and merging may make more work */
-  fh__mutator_show_nobody();
+  fh__mutator_left();
   fh__tell_departure(me);
   fh__thread.mutator = NULL;
   fh__registry_unbind(&me->sync);
+}
+
+/* ---- holding ---- */
+
+fh_status fh_hold(void) {
+  bool running = FH__LOAD(&fh__shared.phase, ACQUIRE) == FH__PHASE_RUNNING; /* partner: fh__init */
+  return running && fh__registry_hold() ? FH_OK : FH_ESHUTDOWN;
+}
+
+void fh_unhold(void) {
+  if (!fh__registry_unhold()) fh__misuse("fh_unhold", NULL, "nobody holds the runtime");
 }
 
 /* ---- attach and detach ---- */
@@ -168,7 +209,7 @@ static void leave_for_long(struct fh__mutator *me) {
     finish_work(me);
     fh__critical_suspend(me); /* its safepoints took the innermost section again */
   }
-  fh__mutator_show_nobody();
+  fh__mutator_left();
   if (FH__UNLIKELY(fh__attention_of(&me->sync) & FH__ATTEND_LEAVING)) fh__tell_departure(me);
 }
 
@@ -227,13 +268,18 @@ void fh_blocking_begin(void) {
   me->modes.level[++me->modes.top] = 1;
 }
 
-void fh_blocking_end(void) {
+static fh_status status_now(void) {
+  return FH__LIKELY(FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_RUNNING) ? FH_OK : FH_ESHUTDOWN;
+}
+
+fh_status fh_blocking_end(void) {
   struct fh__mutator *me = fh__thread.mutator;
   if (FH__UNLIKELY(!me || !is_blocking(&me->modes))) fh__misuse("fh_blocking_end", NULL, "the calling thread is not in a blocking region");
-  if (--me->modes.level[me->modes.top]) return;
+  if (--me->modes.level[me->modes.top]) return FH_OK;
   me->modes.top--;
-  if (FH__UNLIKELY(me->no_safepoint)) return; /* it stayed online */
+  if (FH__UNLIKELY(me->no_safepoint)) return status_now(); /* it stayed online */
   fh__mutator_go_online(me);
   if (FH__UNLIKELY(me->critical != NULL)) fh__critical_resume(me);
   fh_safepoint();
+  return status_now();
 }

@@ -8,16 +8,20 @@
 
 static uint8_t *lock_of(void *object) { return &((fh_object *)object)->fh__lock; }
 
-static void wait_for(struct fh__mutator *me, uint8_t *lock, const char *call, const void *object) {
+/* `holding`: an object whose lock is held meanwhile and noted nowhere else, or NULL. */
+static void wait_for(struct fh__mutator *me, void *object, const char *call, void *holding) {
   if (FH__UNLIKELY(me->no_safepoint)) {
     if (FH__CHECKED) fh__misuse(call, object, "waits for a lock where no safepoint may be");
-    fh__byte_lock_wait(lock);
+    fh__byte_lock_wait(lock_of(object));
     return;
   }
   me->returning = true;
   fh__go_offline(me);
-  fh__byte_lock_wait(lock);
+  me->locking[0] = object; /* for the child of a fork */
+  me->locking[1] = holding;
+  fh__byte_lock_wait(lock_of(object));
   fh__mutator_go_online(me);
+  me->locking[0] = me->locking[1] = NULL;
   me->returning = false;
 }
 
@@ -36,7 +40,7 @@ void fh_lock(void *object) {
   if (me->held_count == FH__LOCKS_BY_HAND) fh__misuse("fh_lock", object, "too many locks held by hand");
   if (FH__UNLIKELY(!fh__byte_try_lock(lock_of(object)))) {
     fh__critical_suspend(me);
-    wait_for(me, lock_of(object), "fh_lock", object);
+    wait_for(me, object, "fh_lock", NULL);
     me->held[me->held_count++] = object;
     fh__critical_resume(me);
     return;
@@ -60,10 +64,9 @@ enum { GIVEN_UP = 1 };
 
 static bool is_given_up(const fh_critical *section) { return (uintptr_t)section->fh__first & GIVEN_UP; }
 
-static void lock_section(struct fh__mutator *me, fh_critical *section) {
-  if (!fh__byte_try_lock(lock_of(section->fh__first))) wait_for(me, lock_of(section->fh__first), "fh_critical_begin", section->fh__first);
-  if (section->fh__second && !fh__byte_try_lock(lock_of(section->fh__second)))
-    wait_for(me, lock_of(section->fh__second), "fh_critical_begin", section->fh__second);
+static void lock_both(struct fh__mutator *me, void *first, void *second) {
+  if (!fh__byte_try_lock(lock_of(first))) wait_for(me, first, "fh_critical_begin", NULL);
+  if (second && !fh__byte_try_lock(lock_of(second))) wait_for(me, second, "fh_critical_begin", first);
 }
 
 static bool try_lock_section(fh_critical *section) {
@@ -91,8 +94,10 @@ void fh__critical_suspend(struct fh__mutator *me) {
 void fh__critical_resume(struct fh__mutator *me) {
   fh_critical *section = me->critical;
   if (!section || !is_given_up(section)) return;
-  section->fh__first = (void *)((uintptr_t)section->fh__first & ~(uintptr_t)GIVEN_UP);
-  lock_section(me, section);
+  /* It counts as given up until it is locked: while this thread waits, a dealloc may suspend the sections, too. */
+  void *first = (void *)((uintptr_t)section->fh__first & ~(uintptr_t)GIVEN_UP);
+  lock_both(me, first, section->fh__second);
+  section->fh__first = first;
 }
 
 void fh_critical_begin(fh_critical *section, void *a, void *b) {
@@ -107,9 +112,37 @@ void fh_critical_begin(fh_critical *section, void *a, void *b) {
   section->fh__outer = me->critical;
   if (FH__UNLIKELY(!try_lock_section(section))) {
     fh__critical_suspend(me); /* also the case of an outer section over the same object */
-    lock_section(me, section);
+    lock_both(me, section->fh__first, section->fh__second);
   }
   me->critical = section;
+}
+
+/* ---- fork ---- */
+
+static bool holds(const struct fh__mutator *me, const void *object) {
+  if (!me) return false;
+  if (find_held(me, object) < me->held_count) return true;
+  for (const fh_critical *section = me->critical; section; section = section->fh__outer)
+    if (!is_given_up(section) && (section->fh__first == object || section->fh__second == object)) return true;
+  return false;
+}
+
+static void free_lock(const struct fh__mutator *survivor, void *object) {
+  if (object && !holds(survivor, object)) FH__STORE_(lock_of(object), 0, RELAXED);
+}
+
+void fh__locks_of_lost(struct fh__mutator *lost, const struct fh__mutator *survivor) {
+  /* Nobody else is left, so what the survivor does not hold is free; what the lost one waited for, too: it may just have got it. */
+  for (int i = 0; i < 2; i++) free_lock(survivor, lost->locking[i]);
+  for (uint32_t i = 0; i < lost->held_count; i++) free_lock(survivor, lost->held[i]);
+  for (const fh_critical *section = lost->critical; section; section = section->fh__outer)
+    if (!is_given_up(section)) {
+      free_lock(survivor, section->fh__first);
+      free_lock(survivor, section->fh__second);
+    }
+  lost->locking[0] = lost->locking[1] = NULL;
+  lost->held_count = 0;
+  lost->critical = NULL;
 }
 
 void fh_critical_end(fh_critical *section) {

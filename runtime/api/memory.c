@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffers. Each has room for a link at its end, so that retiring one, or freeing it in a blocking region, needs no memory. */
+#include <freehold/gc.h>
 #include <freehold/memory.h>
 #include <freehold/object.h>
 
 #include <string.h>
 
+#include "api/safepoint.h"
 #include "base/trap.h"
+#include "memory/system.h"
+#include "mutator/pressure.h"
 #include "ref/relief.h"
 
 enum { BYTES_LIMIT_SHIFT = 47 };
@@ -18,7 +22,7 @@ void *fh_alloc(size_t n) {
   void *block = fh__backend_alloc(gross(n));
   if (!block) return NULL;
   size_t bytes = fh__backend_usable(block);
-  if (FH__LIKELY(fh__account_take_part(&me->account, &me->account.buffers, bytes))) return block;
+  if (FH__LIKELY(fh__account_spend_part(&me->account, &me->account.buffers, bytes)) || fh__pressure_draw(me)) return block;
   fh__account_return_part(&me->account, &me->account.buffers, bytes);
   fh__backend_free(block);
   return NULL;
@@ -36,15 +40,15 @@ void *fh_realloc(void *block, size_t n) {
   if (n >> BYTES_LIMIT_SHIFT) return NULL;
   size_t before = fh__backend_usable(block);
   /* The account is asked for the most that can be needed at once, before the old block may be gone. */
-  if (!fh__account_take_part(&me->account, &me->account.buffers, gross(n))) {
+  if (!fh__account_spend_part(&me->account, &me->account.buffers, gross(n)) && !fh__pressure_draw(me)) {
     fh__account_return_part(&me->account, &me->account.buffers, gross(n));
     return NULL;
   }
   void *moved = fh__backend_realloc(block, gross(n));
   fh__account_return_part(&me->account, &me->account.buffers, gross(n));
   if (!moved) return NULL;
-  (void)fh__account_take_part(&me->account, &me->account.buffers, fh__backend_usable(moved));
   fh__account_return_part(&me->account, &me->account.buffers, before);
+  if (!fh__account_spend_part(&me->account, &me->account.buffers, fh__backend_usable(moved))) fh__pressure_overdraw(me);
   return moved;
 }
 
@@ -69,15 +73,68 @@ void fh_retire(void *block) {
   if (!block) return;
   struct fh__mutator *me = fh__self_or_trap("fh_retire", NULL);
   size_t bytes = fh__backend_usable(block);
-  fh__account_return_part(&me->account, &me->account.buffers, bytes);
+  FH__BUMP(&me->account.buffers, -(int64_t)bytes);
   fh__limbo_add_buffer(&me->limbo, block, bytes);
   if (fh__limbo_wants_a_look(&me->limbo, fh__shared.options.limbo_batch)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
 }
 
 void fh_release_later(void *object) {
-  if (FH__CHECKED && FH__LOAD(&fh__shared.phase, ACQUIRE) == FH__PHASE_DOWN)
+  if (FH__CHECKED && !fh__is_up())
     fh__trap("freehold: fh_release_later: the runtime does not run (object %p)", object);
   if (FH__CHECKED) fh__check_object("fh_release_later", object);
   if (FH__CHECKED && !fh_is_published(object)) fh__misuse("fh_release_later", object, "the object is private");
   fh__relief_release_later(object);
+}
+
+/* ---- limits ---- */
+
+fh_status fh_limits_set(size_t soft, size_t hard) {
+  if (!fh__is_up()) return FH_ESHUTDOWN;
+  int64_t soft_bytes, hard_bytes;
+  fh_status status = fh__pressure_limits(soft, hard, &soft_bytes, &hard_bytes);
+  if (status) return status;
+  FH__STORE_(&fh__account.soft, soft_bytes, RELAXED);
+  FH__STORE_(&fh__account.hard, hard_bytes, RELAXED);
+  return FH_OK;
+}
+
+static size_t limit_of(const int64_t *limit) {
+  int64_t bytes = FH__LOAD(limit, RELAXED);
+  return bytes == INT64_MAX ? 0 : (size_t)bytes;
+}
+
+void fh_limits_get(size_t *soft_out, size_t *hard_out) {
+  if (soft_out) *soft_out = limit_of(&fh__account.soft);
+  if (hard_out) *hard_out = limit_of(&fh__account.hard);
+}
+
+static bool has_room_for(int64_t bytes) {
+  return FH__LOAD(&fh__account.drawn, RELAXED) + bytes <= FH__LOAD(&fh__account.hard, RELAXED);
+}
+
+fh_status fh_reclaim(void) {
+  struct fh__mutator *me = fh__self_at_safepoint("fh_reclaim");
+  if (!me) return FH_EAGAIN;
+  int64_t wanted = me->refused;
+  (void)fh_collect(2);
+  fh__safepoint_housekeep(me); /* finalizers, and the limbo of what they and the collection released */
+  fh__account_settle(&me->account);
+  return has_room_for(wanted) ? FH_OK : FH_ELIMIT;
+}
+
+size_t fh_purge(size_t most) {
+  struct fh__mutator *me = fh__self_at_safepoint("fh_purge");
+  if (!me) return 0;
+  size_t before = fh__system_resident();
+  size_t enough = most && most < before ? before - most : 0;
+  fh__safepoint_housekeep(me);
+  fh__backend_tidy();
+  if (!enough || fh__system_resident() > enough) {
+    fh__relief_purge_sleepers(me, enough);
+    struct fh__sync_local *sync;
+    for (FH__EACH_MUTATOR(sync))
+      if (sync != &me->sync && fh__state_of(sync) == FH__ATTACHED) fh__attend(sync, FH__ATTEND_PURGE);
+  }
+  size_t after = fh__system_resident();
+  return after < before ? before - after : 0;
 }

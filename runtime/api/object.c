@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Making objects, and the calls that look at types. */
 #include "base/trap.h"
-#include "ref/merge.h"
 #include "api/safepoint.h"
+#include "mutator/pressure.h"
+#include "ref/merge.h"
 #include "sync/stop.h"
 
 enum { BYTES_LIMIT_SHIFT = 47 };
@@ -21,7 +22,7 @@ static FH__COLD bool track_slow(struct fh__mutator *me, fh_object *object) {
 
 /* A newborn: one reference, the caller's; private, marked, tracked if it can be part of a cycle. False: no memory. */
 FH__INLINE bool finish_new(struct fh__mutator *me, fh_type *type, fh_object *object) {
-  fh__header_write(object, &type->birth, me->stamp);
+  fh__header_write(object, &type->birth, me->birth_stamp);
   if (FH__LIKELY(type->tracked) && FH__UNLIKELY(!fh__track_add(&me->track, object)) && !track_slow(me, object)) return false;
   fh__census_add(&me->census, type, 1);
   return true;
@@ -34,7 +35,7 @@ static FH__COLD void *undo_new(struct fh__mutator *me, const fh_type *type, fh_o
 }
 
 static void *new_large(struct fh__mutator *me, fh_type *type) {
-  if (!fh__account_take(&me->account, type->usable)) return undo_new(me, type, NULL);
+  if (!fh__account_spend(&me->account, type->usable) && !fh__pressure_draw(me)) return undo_new(me, type, NULL);
   fh_object *object = fh__backend_alloc_zeroed(type->alloc_size);
   if (!object || !finish_new(me, type, object)) return undo_new(me, type, object);
   return object;
@@ -46,7 +47,7 @@ void *fh_new(fh_type *type) {
   if (FH__CHECKED) check_type("fh_new", type, false);
   size_t size = type->small_size;
   if (FH__UNLIKELY(!size)) return type->item_size ? fh_new_items(type, 0) : new_large(me, type);
-  if (FH__UNLIKELY(!fh__account_take(&me->account, type->usable))) return undo_new(me, type, NULL);
+  if (FH__UNLIKELY(!fh__account_spend(&me->account, type->usable)) && !fh__pressure_draw(me)) return undo_new(me, type, NULL);
   fh_object *object = fh__backend_alloc_small(size, sizeof *object);
   if (FH__UNLIKELY(!object) || FH__UNLIKELY(!finish_new(me, type, object))) return undo_new(me, type, object);
   return object;
@@ -62,7 +63,7 @@ void *fh_new_items(fh_type *type, size_t count) {
   fh_object *object = fh__backend_alloc_zeroed(size & ~(size_t)15);
   if (!object) return NULL;
   size_t bytes = fh__backend_usable(object);
-  bool granted = fh__account_take_part(&me->account, &me->account.items, bytes);
+  bool granted = fh__account_spend_part(&me->account, &me->account.items, bytes) || fh__pressure_draw(me);
   if (!granted || !finish_new(me, type, object)) {
     fh__account_return_part(&me->account, &me->account.items, bytes);
     fh__backend_free(object);
@@ -78,7 +79,7 @@ fh_type *fh_type_of(const void *object) { return fh__type_of(object); }
 const char *fh_type_name(const fh_type *type) { return type->name; }
 
 fh_status fh_type_register(const fh_type_spec *spec, fh_type **type_out) {
-  if (FH__LOAD(&fh__shared.phase, ACQUIRE) == FH__PHASE_DOWN) return FH_ESHUTDOWN;
+  if (!fh__is_up()) return FH_ESHUTDOWN;
   return fh__type_register(spec, type_out);
 }
 

@@ -4,14 +4,17 @@
  * closed under its own lock, keeps out those who come late (api/attach.c). */
 #include <freehold/freehold.h>
 
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #include "api/attach.h"
+#include "api/fork.h"
 #include "api/safepoint.h"
 #include "base/clock.h"
 #include "base/trap.h"
 #include "collect/collect.h"
+#include "mutator/pressure.h"
 #include "ref/slot.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
@@ -32,6 +35,9 @@ const char *fh_version(void) {
 
 /* ---- init ---- */
 
+/* In a barred child the locks may be held by threads that are not there. */
+static bool is_barred(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_BARRED; }
+
 static bool fits(uint64_t value, uint64_t most) { return value <= most; }
 
 static fh_status fill_options(fh_options *filled, const fh_options *given, size_t size) {
@@ -40,18 +46,27 @@ static fh_status fill_options(fh_options *filled, const fh_options *given, size_
     if (given->size && given->size != size) return FH_EVERSION;
     *filled = *given;
   }
-  if (filled->flags >= FH_OPTION_QUIET << 1 || filled->reserved) return FH_EINVAL;
-  if (!fits(filled->gc_threshold, (uint64_t)1 << 31) || !fits(filled->gc_percent, 10000) || !fits(filled->limbo_batch, (size_t)1 << 30))
+  if (filled->flags >= FH_OPTION_QUIET << 1) return FH_EINVAL;
+  if (!fits(filled->design, FH__SWITCHABLE ? FH_DESIGN_GIL : FH_DESIGN_BIASED) || !fits(filled->fork, FH_FORK_FORBID)) return FH_EINVAL;
+  if (!fits(filled->gc_threshold, (uint64_t)1 << 31) || !fits(filled->gc_percent, 10000) || !fits(filled->limbo_batch, (size_t)1 << 30) ||
+      !fits(filled->gil_switch_us, 1000000))
     return FH_EINVAL;
   if (!filled->gc_threshold) filled->gc_threshold = FH__GC_THRESHOLD;
   if (!filled->gc_percent) filled->gc_percent = 100;
+  if (!filled->gil_switch_us) filled->gil_switch_us = FH__GIL_SWITCH_US;
   if (!filled->limbo_batch) filled->limbo_batch = FH__LIMBO_BATCH;
   return FH_OK;
 }
 
-static void start(const fh_options *options) {
+static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__log_to(options->log, options->log_context);
   fh__shared.options = *options;
+  fh__account_start(soft, hard);
+  fh__pressure = (struct fh__pressure){0};
+  fh__shared.design = options->design;
+  fh__types_start(options->design == FH_DESIGN_ATOMIC);
+  fh__gil.on = options->design == FH_DESIGN_GIL;
+  fh__gil.interval_ns = (uint64_t)options->gil_switch_us * 1000u;
   fh__shared.out_of_line = FH__CHECKED || (options->flags & FH_OPTION_COUNT_PATHS);
   fh__shared.gc_enabled = !(options->flags & FH_OPTION_GC_OFF);
   fh__shared.heap_is_ours = !(options->flags & FH_OPTION_SHARED_HEAP) && !fh__backend_is_hosts();
@@ -69,8 +84,12 @@ static fh_status init_locked(const fh_options *options, size_t size) {
     users++;
     return FH_EEXIST;
   }
-  start(&filled);
+  int64_t soft, hard;
+  status = fh__pressure_limits(filled.soft_limit, filled.hard_limit, &soft, &hard);
+  if (status) return status;
+  start(&filled, soft, hard);
   users = 1;
+  fh__fork_watch();
   fh__registry_set_open();
   FH__STORE_(&fh__shared.phase, FH__PHASE_RUNNING, RELEASE); /* partner: the acquire of every attach */
   return FH_OK;
@@ -78,10 +97,18 @@ static fh_status init_locked(const fh_options *options, size_t size) {
 
 fh_status fh__init(const fh_options *options, size_t size, uint32_t abi) {
   if (abi != FH_ABI || size != sizeof(fh_options)) return FH_EVERSION;
+  if (is_barred()) return FH_ESHUTDOWN;
   fh__mutex_lock(&lock);
   fh_status status = init_locked(options, size);
   fh__mutex_unlock(&lock);
   return status;
+}
+
+fh_design fh_design_get(void) { return (fh_design)fh__shared.design; }
+
+const char *fh_design_name(fh_design design) {
+  static const char *const names[] = {"biased", "atomic", "gil"};
+  return (unsigned)design < sizeof names / sizeof *names ? names[design] : "?";
 }
 
 bool fh_is_stopping(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_ENDING; }
@@ -111,6 +138,7 @@ static uint64_t report_leaks(void) {
 }
 
 static void free_everything(void) {
+  fh__mutex_lock(&fh__stop.lock);     /* a fork holds it */
   fh__mutex_lock(&fh__registry.lock); /* readers of statistics hold it */
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
@@ -119,15 +147,19 @@ static void free_everything(void) {
   }
   fh__registry.count = fh__registry.free_head = 0;
   fh__registry.adoptions = 0;
+  fh__roots_finish();
   fh__track_finish_shared();
   fh__types_finish();
-  fh__account = (struct fh__account_shared){0};
+  fh__account_start(INT64_MAX, INT64_MAX);
   fh__collector = (struct fh__collector){0};
   fh__durations_reset();
   fh__stop.count = 0;
+  fh__gil.switches = 0;
   fh__grace = (struct fh__grace){0};
   fh__shared.gc_enabled = false;
+  fh__shared.forks = fh__shared.stranded = 0;
   fh__mutex_unlock(&fh__registry.lock);
+  fh__mutex_unlock(&fh__stop.lock);
   fh__backend_tidy();
 }
 
@@ -137,7 +169,7 @@ static uint64_t end(void) {
    * last look is at the whole. */
   uint32_t count = fh__registry_count();
   for (uint32_t id = 1; id <= count; id++) {
-    if (fh__bind_for_shutdown(id)) continue;
+    fh__bind_for_shutdown(id);
     fh__roots_clear();
     if (id == count) fh__safepoint_settle(fh__self());
     fh__unbind(fh__self()); /* finishes its work */
@@ -162,7 +194,8 @@ static void set_phase(uint32_t phase, uint32_t users_now) {
   fh__mutex_unlock(&lock);
 }
 
-fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out) {
+static fh_status shut_down(uint32_t wait_ms, uint64_t *leaked_out) {
+  if (is_barred()) return FH_ESHUTDOWN;
   fh__mutex_lock(&lock);
   fh_status status = begin_ending_locked();
   fh__mutex_unlock(&lock);
@@ -179,4 +212,26 @@ fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out) {
   if (leaked_out) *leaked_out = leaked;
   set_phase(FH__PHASE_DOWN, 0);
   return FH_OK;
+}
+
+/* A thread that is cancelled on the way would leave a runtime that is ending for ever. */
+fh_status fh_shutdown(uint32_t wait_ms, uint64_t *leaked_out) {
+  int cancel_state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  fh_status status = shut_down(wait_ms, leaked_out);
+  pthread_setcancelstate(cancel_state, &cancel_state);
+  return status;
+}
+
+/* ---- fork ---- */
+
+void fh__runtime_lock(void) { fh__mutex_lock(&lock); }
+void fh__runtime_unlock(void) { fh__mutex_unlock(&lock); }
+
+bool fh__runtime_survives_fork(bool forker_is_bound) {
+  if (FH__LOAD(&fh__shared.phase, RELAXED) != FH__PHASE_ENDING) return true;
+  if (!fh__registry.open) return forker_is_bound; /* a finalizer of the shutdown forked: its thread goes on */
+  users = 1; /* somebody waited for the others to detach, and had changed nothing yet */
+  FH__STORE_(&fh__shared.phase, FH__PHASE_RUNNING, RELAXED);
+  return true;
 }

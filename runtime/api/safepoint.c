@@ -7,6 +7,7 @@
 #include "collect/check.h"
 #include "collect/collect.h"
 #include "collect/garbage.h"
+#include "mutator/pressure.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "ref/relief.h"
@@ -29,6 +30,17 @@ static uint32_t take_attention(struct fh__mutator *me) {
   return FH__AND(&me->sync.attention, (uint32_t)FH__ATTEND_STOP, SEQ_CST); /* partner: fh__attend */
 }
 
+/* gil design: others have waited long enough. */
+static FH__COLD void hand_over(struct fh__mutator *me) {
+  uint32_t turn = FH__LOAD(&fh__gil.turn, RELAXED);
+  me->returning = true;
+  fh__go_offline(me);
+  fh__gil_let_others(turn);
+  fh__mutator_go_online(me);
+  me->returning = false;
+  FH__ADD(&fh__gil.switches, 1, RELAXED);
+}
+
 static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_MERGE) fh__merge_own(me);
   if (bits & FH__ATTEND_GRACE) fh__relief_quiesce(me);
@@ -38,11 +50,15 @@ static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_GARBAGE && !me->collecting) fh__garbage_finish(me);
   if (bits & FH__ATTEND_COLLECT && fh__collect_is_due()) fh__collect(me);
   if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);
+  if (bits & FH__ATTEND_LIMIT) fh__pressure_tell(me);
+  if (FH__UNLIKELY(bits & FH__ATTEND_PURGE)) fh__backend_tidy();
 }
 
 static void run_once(struct fh__mutator *me) {
   if (FH__LOAD(&me->sync.attention, ACQUIRE) & FH__ATTEND_STOP) fh__state_park(&me->sync);
-  attend_to(me, take_attention(me));
+  uint32_t bits = take_attention(me);
+  if (FH__UNLIKELY(bits & FH__ATTEND_GIL)) hand_over(me);
+  attend_to(me, bits);
 }
 
 void fh__safepoint_run(struct fh__mutator *me) {
@@ -84,6 +100,7 @@ void fh__safepoint_housekeep(struct fh__mutator *me) {
   fh__relief_quiesce(me);
   fh__relief_limbo(me, true);
   fh__relief_sleepers(me, 1);
+  fh__pressure_ease(me);
   fh__critical_resume(me);
 }
 
@@ -95,27 +112,29 @@ void fh__safepoint_settle(struct fh__mutator *me) {
   enum { ROUNDS = 1000 }; /* an application whose finalizers never stop making work does not settle */
   for (int round = 0; round < ROUNDS; round++) {
     uint64_t before = progress_of(me);
+    uint64_t failed = FH__LOAD(&fh__collector.failed, RELAXED);
     fh__safepoint_housekeep(me);
     size_t found = fh__collect(me);
     fh__safepoint_housekeep(me);
-    bool quiet = !found && progress_of(me) == before && fh__limbo_is_empty(&me->limbo) && fh__relief_inbox_is_empty();
+    bool looked = FH__LOAD(&fh__collector.failed, RELAXED) == failed; /* else there was no memory, and may be in the next round */
+    bool quiet = looked && !found && progress_of(me) == before && fh__limbo_is_empty(&me->limbo) && fh__relief_inbox_is_empty();
     if (quiet) return;
   }
 }
 
-static struct fh__mutator *self_at_safepoint(const char *call) {
+struct fh__mutator *fh__self_at_safepoint(const char *call) {
   struct fh__mutator *me = fh__self_or_trap(call, NULL);
   if (FH__CHECKED && me->in_dealloc) fh__misuse(call, NULL, "a safepoint inside dealloc");
   return me->no_safepoint ? NULL : me;
 }
 
 void fh_housekeep(void) {
-  struct fh__mutator *me = self_at_safepoint("fh_housekeep");
+  struct fh__mutator *me = fh__self_at_safepoint("fh_housekeep");
   if (me) fh__safepoint_housekeep(me);
 }
 
 void fh_settle(void) {
-  struct fh__mutator *me = self_at_safepoint("fh_settle");
+  struct fh__mutator *me = fh__self_at_safepoint("fh_settle");
   if (me) fh__safepoint_settle(me);
 }
 
@@ -123,7 +142,7 @@ void fh_settle(void) {
 
 size_t fh_collect(int generation) {
   (void)generation; /* one generation so far: each collects all */
-  struct fh__mutator *me = self_at_safepoint("fh_collect");
+  struct fh__mutator *me = fh__self_at_safepoint("fh_collect");
   if (!me) return 0;
   fh__critical_suspend(me);
   FH__AND(&me->sync.attention, ~(uint32_t)FH__ATTEND_COLLECT, SEQ_CST); /* this is the collection that was due */
@@ -135,7 +154,7 @@ size_t fh_collect(int generation) {
 }
 
 fh_status fh_check_heap(void) {
-  struct fh__mutator *me = self_at_safepoint("fh_check_heap");
+  struct fh__mutator *me = fh__self_at_safepoint("fh_check_heap");
   if (!me) return FH_EAGAIN;
   fh__critical_suspend(me);
   fh_status status = fh__check_heap(me);

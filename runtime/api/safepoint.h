@@ -10,6 +10,8 @@
 void fh__safepoint_run(struct fh__mutator *me);
 /* The same, whether asked for or not; also what sleepers need. */
 void fh__safepoint_housekeep(struct fh__mutator *me);
+/* The caller's mutator, or NULL where no safepoint may be; traps unless attached. */
+struct fh__mutator *fh__self_at_safepoint(const char *call);
 /* Housekeeping and full collections until nothing changes any more. */
 void fh__safepoint_settle(struct fh__mutator *me);
 
@@ -24,5 +26,7 @@ FH__INLINE void fh__go_offline(struct fh__mutator *me) {
 /* Critical sections are given up while their thread waits or runs other code, and the innermost is taken again. */
 void fh__critical_suspend(struct fh__mutator *me);
 void fh__critical_resume(struct fh__mutator *me);
+/* In the child of a fork, before anything runs: frees the object locks of a mutator whose thread is not there any more. */
+void fh__locks_of_lost(struct fh__mutator *lost, const struct fh__mutator *survivor);
 
 #endif

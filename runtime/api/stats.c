@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include <freehold/memory.h>
 #include <freehold/stats.h>
 
 #include "collect/collect.h"
 #include "collect/scan.h"
-#include "mutator/mutator.h"
+#include "mutator/pressure.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
 
@@ -51,7 +52,7 @@ static void add_counters(fh_stats *stats, const struct fh__counters *counters) {
 }
 
 static void add_mutators(fh_stats *stats) {
-  int64_t credit = 0, items = 0, buffers = FH__LOAD(&fh__account.foreign, RELAXED);
+  int64_t credit = 0, items = 0, buffers = FH__LOAD(&fh__account.foreign, RELAXED), dead = 0;
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     const struct fh__mutator *mutator = fh__mutator_of(sync);
@@ -60,8 +61,9 @@ static void add_mutators(fh_stats *stats) {
     items += FH__LOAD(&mutator->account.items, RELAXED);
     buffers += FH__LOAD(&mutator->account.buffers, RELAXED);
     stats->limbo_bytes += FH__LOAD(&mutator->limbo.bytes, RELAXED);
+    dead += (int64_t)FH__LOAD(&mutator->limbo.dead, RELAXED);
   }
-  stats->live_bytes = not_negative(FH__LOAD(&fh__account.drawn, RELAXED) - credit);
+  stats->live_bytes = not_negative(FH__LOAD(&fh__account.drawn, RELAXED) - credit - dead);
   stats->object_bytes = not_negative(items);
   stats->buffer_bytes = not_negative(buffers);
 }
@@ -92,10 +94,19 @@ static void fill(fh_stats *stats) {
   add_live(stats);
   stats->peak_bytes = not_negative(FH__LOAD(&fh__account.peak, RELAXED));
   if (stats->peak_bytes < stats->live_bytes) stats->peak_bytes = stats->live_bytes;
+  size_t soft, hard;
+  fh_limits_get(&soft, &hard);
+  stats->soft_limit = soft;
+  stats->hard_limit = hard;
+  stats->refused = FH__LOAD(&fh__pressure.refused, RELAXED);
+  stats->emergencies = FH__LOAD(&fh__pressure.emergencies, RELAXED);
   stats->mutators = fh__registry_count();
   stats->attached = FH__LOAD(&fh__registry.bound, RELAXED);
   stats->adoptions = FH__LOAD(&fh__registry.adoptions, RELAXED);
   stats->stops = FH__LOAD(&fh__stop.count, RELAXED);
+  stats->gil_switches = FH__LOAD(&fh__gil.switches, RELAXED);
+  stats->forks = FH__LOAD(&fh__shared.forks, RELAXED);
+  stats->stranded = FH__LOAD(&fh__shared.stranded, RELAXED);
   stats->grace_periods = FH__LOAD(&fh__grace.completed, RELAXED);
   stats->collections = FH__LOAD(&fh__collector.collections, RELAXED);
   stats->collections_failed = FH__LOAD(&fh__collector.failed, RELAXED);
@@ -106,8 +117,9 @@ static void fill(fh_stats *stats) {
 fh_status fh_stats_get(fh_stats *stats) {
   if (!stats || stats->size != sizeof *stats) return FH_EVERSION;
   *stats = (fh_stats){.size = sizeof *stats};
+  if (!fh__is_up()) return FH_ESHUTDOWN; /* also where the registry's lock may be held by nobody that is left */
   fh__mutex_lock(&fh__registry.lock); /* the end of the runtime takes it, too, before it frees what is read here */
-  bool up = FH__LOAD(&fh__shared.phase, ACQUIRE) != FH__PHASE_DOWN;
+  bool up = fh__is_up();
   if (up) fill(stats);
   fh__mutex_unlock(&fh__registry.lock);
   return up ? FH_OK : FH_ESHUTDOWN;

@@ -17,6 +17,13 @@
 #define FH__BUILD_NAME "release"
 #endif
 
+/* A library for biased counting alone, to measure what the choice costs. */
+#if defined(FH_BUILD_BIASED_ONLY)
+#define FH__SWITCHABLE 0
+#else
+#define FH__SWITCHABLE 1
+#endif
+
 #define FH__PICK(usual, torture) (FH__TORTURE ? (torture) : (usual))
 
 enum {
@@ -30,6 +37,7 @@ enum {
   FH__LIMBO_BATCH = FH__PICK(262144, 64),      /* default of fh_options.limbo_batch */
   FH__HEAP_DEBT = FH__PICK(4 << 20, 1024),     /* bytes freed for a sleeper before its heap is tidied in its place */
   FH__GC_THRESHOLD = FH__PICK(65536, 64),      /* default of fh_options.gc_threshold */
+  FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */
   FH__QUARANTINE = 256,                        /* freed objects that a checked build keeps poisoned, a mutator */
   FH__PREFETCH = 16,                           /* depth of the collector's prefetch queues */
   FH__LOCKS_BY_HAND = 64,                      /* object locks that a thread may hold outside critical sections */

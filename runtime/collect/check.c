@@ -49,7 +49,7 @@ static void check_words(struct check *check, const fh_object *object, const stru
   if (shared & FH__MERGED && (owner || local)) find(check, "ref.merged", object, "merged, but owner %u local %u", owner, local);
   if (!(shared & FH__MERGED) && (!owner || !local)) find(check, "ref.owner", object, "not merged, owner %u local %u", owner, local);
   if (!published && (shared & (FH__MERGED | FH__QUEUED))) find(check, "ref.private", object, "private with state bits 0x%x", shared & FH__STATE_BITS);
-  if (!published && owner != chunk->owner) find(check, "ref.private", object, "private to %u in a chunk of %u", owner, chunk->owner);
+  if (!published && owner != chunk->owner && !fh__design_is(FH_DESIGN_GIL)) find(check, "ref.private", object, "private to %u in a chunk of %u", owner, chunk->owner);
   if (fh__is_dead_count(shared)) find(check, "ref.dead", object, "dead and tracked");
   if (fh__true_count(object) < 1 && !(shared & FH__QUEUED)) find(check, "ref.sum", object, "count %ld", (long)fh__true_count(object));
   check->queued_flags += (shared & FH__QUEUED) != 0;
@@ -178,7 +178,7 @@ static int64_t account_difference(int64_t fixed) {
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     const struct fh__account_local *account = &fh__mutator_of(sync)->account;
-    used += account->items + account->buffers;
+    used += account->items + account->buffers + (int64_t)fh__mutator_of(sync)->limbo.dead;
     credit += account->credit;
   }
   return FH__LOAD(&fh__account.drawn, RELAXED) - credit - used;

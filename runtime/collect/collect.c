@@ -5,6 +5,8 @@
 #include "base/trap.h"
 #include "collect/garbage.h"
 #include "collect/scan.h"
+#include "mutator/lost.h"
+#include "mutator/pressure.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "ref/relief.h"
@@ -25,7 +27,9 @@ void fh__collect_arm(uint64_t live) {
 }
 
 bool fh__collect_is_due(void) {
-  return FH__LOAD(&fh__shared.gc_enabled, RELAXED) && FH__LOAD(&fh__track.opened, RELAXED) >= FH__LOAD(&fh__track.due, RELAXED);
+  if (!FH__LOAD(&fh__shared.gc_enabled, RELAXED)) return false;
+  uint64_t opened = FH__LOAD(&fh__track.opened, RELAXED), due = FH__LOAD(&fh__track.due, RELAXED);
+  return opened >= due || opened >= fh__pressure_scale(due) || fh__pressure_is_emergency();
 }
 
 /* ---- the driver ---- */
@@ -56,6 +60,8 @@ static size_t find_garbage(struct fh__mutator *me) {
 static size_t collect_stopped(struct fh__mutator *me) {
   fh__merge_all_stopped(me);
   fh__relief_stopped();
+  fh__lost_count_stopped();
+  if (fh__account_is_tight()) fh__pressure_credits_stopped();
   return find_garbage(me);
 }
 
@@ -71,6 +77,9 @@ size_t fh__collect(struct fh__mutator *me) {
   fh__ref_run_deferred(me);
   size_t rescued = fh__garbage_finish(me);
   me->collecting = false;
-  fh__durations_add(&fh__durations.gc_total, fh__clock_ns() - began);
+  uint64_t ended = fh__clock_ns();
+  fh__durations_add(&fh__durations.gc_total, ended - began);
+  fh__pressure_note_collection(began, ended);
+  fh__pressure_ease(me);
   return found > rescued ? found - rescued : 0;
 }

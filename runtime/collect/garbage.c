@@ -28,7 +28,7 @@ static struct fh__mutator *owner_of(const fh_object *object) {
 /* Who will finish it. A mutator that sleeps in a blocking region, or has no thread, may do so for ever; one that is off line
  * for a moment of the runtime's own comes back by itself. */
 static struct fh__mutator *finisher_of(const struct sorting *sorting, const fh_object *object) {
-  if (fh__is_published(object)) return sorting->me;
+  if (fh__is_published(object) || fh__design_is(FH_DESIGN_GIL)) return sorting->me;
   struct fh__mutator *owner = owner_of(object);
   return owner->sync.taken && !owner->returning ? sorting->me : owner;
 }
@@ -280,7 +280,9 @@ static void destroy_all(struct fh__mutator *me, const struct fh__garbage *list) 
 static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
   size_t rescued = 0;
   if (list->finalizers) {
+    me->finalizing_garbage = list; /* a finalizer may end the thread */
     run_finalizers(me, list);
+    me->finalizing_garbage = NULL;
     look_again(me, list);
     rescued = let_go_of_rescued(me, list);
   }
@@ -302,4 +304,12 @@ size_t fh__garbage_finish(struct fh__mutator *me) {
   }
   me->collecting = outer;
   return rescued;
+}
+
+void fh__garbage_resume(struct fh__mutator *me) {
+  struct fh__garbage *list = me->finalizing_garbage;
+  if (!list) return;
+  me->finalizing_garbage = NULL;
+  list->next = me->garbage;
+  me->garbage = list;
 }

@@ -33,5 +33,7 @@ struct fh__garbage {
 size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan);
 /* At a safepoint: finishes the lists that wait for this mutator. Returns how many objects finalizers resurrected. */
 size_t fh__garbage_finish(struct fh__mutator *me);
+/* By a thread that ends, perhaps inside a finalizer of such a list: the list waits again. Those that ran do not run twice. */
+void fh__garbage_resume(struct fh__mutator *me);
 
 #endif

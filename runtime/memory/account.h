@@ -3,7 +3,12 @@
  * to be had, so each mutator spends from a credit that it draws from a global figure in steps.
  *
  *   live = drawn - (sum of the mutators' credits)                                                   [account.sum]
- *   live = foreign + (sum of buffers + items) + (sum over types without items of live x size)       [account.parts]
+ *   live = foreign + (sum of buffers + items) + (sum over types without items of live x size)
+ *          + (sum of what is dead in limbo)                                                         [account.parts]
+ *
+ * What waits for a grace period is in `live`, because nobody else can have that memory yet.
+ *
+ *   drawn <= hard, but for what was drawn before the limit was set lower                            [account.limit]
  *
  * Objects of a fixed size are not added up a second time: the census (object/census.h) knows how many there are.
  *
@@ -27,22 +32,29 @@ struct fh__account_shared {
   int64_t drawn;   /* atomic */
   int64_t foreign; /* atomic: buffers freed by threads that are not attached, negative */
   int64_t peak;    /* atomic */
+  int64_t soft;    /* atomic: limits; INT64_MAX: none */
+  int64_t hard;    /* atomic */
 };
 
 extern struct fh__account_shared fh__account;
 
-/* Draws more; returns false at a limit. */
+/* A new account, at init. */
+void fh__account_start(int64_t soft, int64_t hard);
+static inline bool fh__account_is_tight(void) {
+  return FH__LOAD(&fh__account.drawn, RELAXED) > FH__LOAD(&fh__account.soft, RELAXED);
+}
+/* Covers a negative credit by drawing from the budget, exactly up to the hard limit; false: it would be passed. */
 bool fh__account_draw(struct fh__account_local *local);
 void fh__account_give_back(struct fh__account_local *local);
 /* At detach: the whole credit returns, so that a sleeping mutator holds none of the budget. */
 void fh__account_settle(struct fh__account_local *local);
 void fh__account_free_foreign(size_t bytes);
 
-/* After false the bytes are counted all the same: give them back. */
-FH__INLINE bool fh__account_take(struct fh__account_local *local, size_t bytes) {
+/* Takes bytes from the credit; false: it is overdrawn, and a draw must cover that, or the bytes be returned. */
+FH__INLINE bool fh__account_spend(struct fh__account_local *local, size_t bytes) {
   int64_t credit = FH__LOAD(&local->credit, RELAXED) - (int64_t)bytes;
   FH__STORE_(&local->credit, credit, RELAXED);
-  return FH__LIKELY(credit >= 0) || fh__account_draw(local);
+  return FH__LIKELY(credit >= 0);
 }
 
 FH__INLINE void fh__account_return(struct fh__account_local *local, size_t bytes) {
@@ -52,9 +64,9 @@ FH__INLINE void fh__account_return(struct fh__account_local *local, size_t bytes
 }
 
 /* The same for what is also added up by kind: `part` is &local->items or &local->buffers. */
-static inline bool fh__account_take_part(struct fh__account_local *local, int64_t *part, size_t bytes) {
+static inline bool fh__account_spend_part(struct fh__account_local *local, int64_t *part, size_t bytes) {
   FH__BUMP(part, (int64_t)bytes);
-  return fh__account_take(local, bytes);
+  return fh__account_spend(local, bytes);
 }
 
 static inline void fh__account_return_part(struct fh__account_local *local, int64_t *part, size_t bytes) {

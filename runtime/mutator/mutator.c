@@ -9,11 +9,11 @@
 enum { POISON = 0xdb };
 
 struct fh__mutator fh__nobody = {
-    .sync = {.attention = FH__ATTEND_NEVER, .state = FH__DETACHED, .id = FH__NOBODY, .name = "(not attached)"}};
+    .sync = {.attention = FH__ATTEND_NEVER, .state = FH__DETACHED, .id = FH__NOBODY, .name = "(not attached)"},
+    .stamp = FH__NOBODY_STAMP};
 
-__thread struct fh__tls fh__tls __attribute__((tls_model("initial-exec"))) = {
-    FH__NOBODY_STAMP, 0, &fh__nobody.sync.attention};
-__thread struct fh__thread fh__thread __attribute__((tls_model("initial-exec")));
+__thread struct fh__tls fh__tls FH__TLS_MODEL = {FH__NOBODY_STAMP, 0, &fh__nobody.sync.attention};
+__thread struct fh__thread fh__thread FH__TLS_MODEL;
 
 struct fh__shared fh__shared;
 
@@ -26,7 +26,9 @@ struct fh__mutator *fh__mutator_create(void) {
 }
 
 void fh__mutator_born(struct fh__mutator *mutator) {
-  mutator->stamp = fh__stamp_of(mutator->sync.id);
+  /* biased: each owns what it makes. gil: all own everything, in turn. atomic: nobody owns anything. */
+  mutator->stamp = fh__stamp_of(fh__design_is(FH_DESIGN_GIL) ? FH__GIL_OWNER : mutator->sync.id);
+  mutator->birth_stamp = fh__design_is(FH_DESIGN_ATOMIC) ? FH__BIAS_MARK : mutator->stamp;
   mutator->track.owner = mutator->sync.id;
 }
 

@@ -12,6 +12,7 @@
 #include "memory/account.h"
 #include "object/census.h"
 #include "object/limbo.h"
+#include "sync/gil.h"
 #include "sync/inbox.h"
 #include "sync/registry.h"
 #include "track/track.h"
@@ -43,7 +44,8 @@ struct fh__modes {
 
 struct fh__mutator {
   struct fh__sync_local sync; /* first: a mutator is found by its sync part */
-  uint32_t stamp;             /* owner's half of the bias words of its objects */
+  uint32_t stamp;             /* owner's half of the bias words of the objects that it owns */
+  uint32_t birth_stamp;       /* of those that it makes */
   struct fh__track_local track;
   struct fh__account_local account;
   struct fh__counters counters;
@@ -55,6 +57,7 @@ struct fh__mutator {
   struct fh__dead_list finalizing_now; /* the rest of those that are being run */
   fh_object *finalized_now;            /* the one whose finalizer runs: the runtime holds a reference to it */
   struct fh__garbage *garbage;
+  struct fh__garbage *finalizing_garbage; /* the list whose finalizers run */
   uint32_t garbage_count;  /* scratch of a collection: how much of its own it will be handed */
   bool garbage_finalizes;  /* ... and whether any of that has a finalizer to run */
   bool returning;          /* off line for a moment of the runtime's own, not in a blocking region */
@@ -62,12 +65,18 @@ struct fh__mutator {
   bool destroying;         /* inside the destruction loop: deaths are appended to it */
   bool finalizing;         /* inside a finalizer: safepoints run no further ones */
   bool collecting;         /* collections do not nest */
+  bool telling;            /* inside the application's memory callback */
+  uint32_t events;         /* memory events that it has to be told: a bit each */
+  int64_t refused;         /* bytes that the hard limit refused last; 0: granted since */
   uint32_t no_safepoint;   /* depth of scopes in which safepoints do nothing */
   uint32_t in_dealloc;     /* depth of dealloc calls, part of no_safepoint */
   fh_critical *critical;   /* innermost critical section */
   struct fh__modes modes;
   void *held[FH__LOCKS_BY_HAND]; /* objects locked by hand */
   uint32_t held_count;
+  void *locking[2];      /* the object whose lock it waits for, and one that it holds meanwhile */
+  bool lost;             /* its thread is in the process that this one was forked from: cleaned up when it is adopted */
+  bool uncounted;        /* ... and what only that thread could reach has not been counted */
   fh__heap *heap;        /* of the bound thread; NULL if it must not be tidied */
   uint64_t heap_debt;    /* atomic: bytes that others freed into that heap since it was tidied */
   struct fh__quarantine *quarantine;
@@ -78,8 +87,10 @@ struct fh__mutator {
 struct fh__thread {
   struct fh__mutator *mutator;
   bool exit_registered; /* detach at thread exit */
+  bool forking;         /* between fh_fork_prepare and what follows */
+  bool past_exit;       /* that was done: what runs now are destructors of the thread's exit */
 };
-extern __thread struct fh__thread fh__thread __attribute__((tls_model("initial-exec")));
+extern __thread struct fh__thread fh__thread FH__TLS_MODEL;
 
 /* What fh__tls leads to in a thread that is not attached. Its attention word never rests, so every poll finds out. */
 extern struct fh__mutator fh__nobody;
@@ -87,22 +98,36 @@ extern struct fh__mutator fh__nobody;
 /* Process-wide state that several layers above look at. */
 struct fh__shared {
   uint32_t phase;         /* atomic: enum fh__phase */
+  uint32_t design;        /* enum fh_design; written before anybody attaches */
   bool out_of_line;       /* stamps are withheld, so that every count operation comes out of line */
   bool gc_enabled;        /* atomic */
   bool heap_is_ours;      /* nobody but Freehold uses attached threads' heaps, so claimers may tidy them */
   fh_options options;     /* defaults filled in; written before anybody attaches */
+  uint64_t forks;          /* atomic */
+  uint64_t stranded;       /* atomic: objects that only threads lost in a fork could reach */
   uint32_t inbox_waits;    /* atomic: something was left for any mutator to take care of */
   struct fh__inbox later;  /* references given up by fh_release_later */
   void *freed;             /* atomic stack of buffers that were freed in blocking regions */
 };
-enum fh__phase { FH__PHASE_DOWN, FH__PHASE_RUNNING, FH__PHASE_ENDING };
+enum fh__phase {
+  FH__PHASE_DOWN,
+  FH__PHASE_RUNNING,
+  FH__PHASE_ENDING,
+  FH__PHASE_BARRED /* the child of a fork that must not use the runtime, for ever */
+};
 extern struct fh__shared fh__shared;
 
+/* The runtime is there to be used, or is ending. Acquire: partner is fh__init. */
+FH__INLINE bool fh__is_up(void) {
+  uint32_t phase = FH__LOAD(&fh__shared.phase, ACQUIRE);
+  return phase == FH__PHASE_RUNNING || phase == FH__PHASE_ENDING;
+}
 /* The calling thread's mutator while it is attached, else &fh__nobody. */
 FH__INLINE struct fh__mutator *fh__self(void) { return (struct fh__mutator *)(void *)fh__tls.attention; }
 FH__INLINE struct fh__mutator *fh__mutator_of(struct fh__sync_local *sync) { return (struct fh__mutator *)(void *)sync; }
 FH__INLINE struct fh__mutator *fh__mutator_by_id(uint32_t id) { return fh__mutator_of(fh__registry_get(id)); }
-FH__INLINE bool fh__owns(const struct fh__mutator *me, uint32_t bias) { return fh__owner_of(bias) == me->sync.id; }
+FH__INLINE bool fh__owns(const struct fh__mutator *me, uint32_t bias) { return fh__owner_of(bias ^ me->stamp) == 0; }
+FH__INLINE bool fh__design_is(fh_design design) { return FH__SWITCHABLE ? fh__shared.design == design : design == FH_DESIGN_BIASED; }
 
 /* A broken contract: the message names the call, the object, its type, its owner and the calling thread. Aborts. */
 _Noreturn void fh__misuse(const char *call, const void *object, const char *what) __attribute__((cold));
@@ -125,6 +150,7 @@ void fh__mutator_destroy(struct fh__mutator *mutator);
 #define FH__NOBODY_STAMP ((uint32_t)FH__NOBODY << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK)
 
 FH__INLINE void fh__mutator_go_online(struct fh__mutator *me) {
+  fh__gil_take(&me->sync);
   fh__state_attach(&me->sync);
   /* What came while nobody could tell us: a batch that is ripe; things for any mutator (after the move: fh__relief_ask). */
   if (FH__UNLIKELY(me->limbo.sealed.stamp != 0)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
@@ -138,9 +164,15 @@ FH__INLINE void fh__mutator_show_nobody(void) {
   fh__tls.attention = &fh__nobody.sync.attention;
 }
 
+/* After the move to DETACHED. */
+FH__INLINE void fh__mutator_left(void) {
+  fh__mutator_show_nobody();
+  fh__gil_release();
+}
+
 FH__INLINE void fh__mutator_go_offline(struct fh__mutator *me, void (*merge)(struct fh__mutator *)) {
   while (FH__UNLIKELY(!fh__state_detach(&me->sync))) merge(me);
-  fh__mutator_show_nobody();
+  fh__mutator_left();
 }
 
 /* Takes the stop lock; offline while it has to wait, so that another requester can stop this mutator. */

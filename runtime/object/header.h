@@ -46,6 +46,7 @@ enum {
 };
 
 enum { FH__NOBODY = 0xffffu, FH__MUTATORS_MAX = 0xfffeu };
+enum { FH__GIL_OWNER = 1 }; /* gil design: the id that owns every object, carried by whoever holds the lock */
 
 #define FH__LOCAL_MASK FH__BIAS_LOCAL_MAX
 #define FH__IMMORTAL_AT ((int32_t)1 << 23) /* half range */

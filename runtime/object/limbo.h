@@ -15,6 +15,7 @@ struct fh__limbo_batch {
   struct fh__dead_list objects;
   void *buffers;
   size_t bytes;
+  size_t dead;    /* of them, what only the account still counts: all but FH_GRACE objects, which live on until it is ripe */
   uint64_t stamp; /* the grace period that makes it ripe; 0: not sealed */
 };
 
@@ -22,6 +23,7 @@ struct fh__limbo_local {
   struct fh__limbo_batch open;
   struct fh__limbo_batch sealed;
   size_t bytes;   /* both; relaxed for readers of statistics */
+  size_t dead;    /* both */
   size_t look_at; /* bytes in the open batch at which its mutator looks after the sealed one again */
 };
 
@@ -34,17 +36,23 @@ static inline bool fh__limbo_wants_a_look(struct fh__limbo_local *limbo, size_t 
   return true;
 }
 
-static inline void fh__limbo_add_object(struct fh__limbo_local *limbo, fh_object *object, size_t bytes) {
-  fh__dead_push(&limbo->open.objects, object);
+static inline void fh__limbo_count(struct fh__limbo_local *limbo, size_t bytes, size_t dead) {
   limbo->open.bytes += bytes;
+  limbo->open.dead += dead;
   FH__BUMP(&limbo->bytes, bytes);
+  FH__BUMP(&limbo->dead, dead);
+}
+
+/* `dead` is 0 for an object that still has to be destroyed, else `bytes`. */
+static inline void fh__limbo_add_object(struct fh__limbo_local *limbo, fh_object *object, size_t bytes, size_t dead) {
+  fh__dead_push(&limbo->open.objects, object);
+  fh__limbo_count(limbo, bytes, dead);
 }
 
 static inline void fh__limbo_add_buffer(struct fh__limbo_local *limbo, void *buffer, size_t bytes) {
   *fh__buffer_link(buffer) = limbo->open.buffers;
   limbo->open.buffers = buffer;
-  limbo->open.bytes += bytes;
-  FH__BUMP(&limbo->bytes, bytes);
+  fh__limbo_count(limbo, bytes, bytes);
 }
 
 static inline bool fh__limbo_batch_is_empty(const struct fh__limbo_batch *batch) {
@@ -62,6 +70,7 @@ static inline void fh__limbo_seal(struct fh__limbo_local *limbo, uint64_t stamp)
   limbo->sealed.objects = sealed.objects;
   limbo->sealed.buffers = sealed.buffers;
   limbo->sealed.bytes = sealed.bytes;
+  limbo->sealed.dead = sealed.dead;
   FH__STORE_(&limbo->sealed.stamp, stamp, RELAXED);
   limbo->look_at = 0;
 }
@@ -71,9 +80,10 @@ static inline struct fh__limbo_batch fh__limbo_take_sealed(struct fh__limbo_loca
   struct fh__limbo_batch batch = limbo->sealed;
   limbo->sealed.objects.first = NULL;
   limbo->sealed.buffers = NULL;
-  limbo->sealed.bytes = 0;
+  limbo->sealed.bytes = limbo->sealed.dead = 0;
   FH__STORE_(&limbo->sealed.stamp, 0, RELAXED);
   FH__BUMP(&limbo->bytes, -batch.bytes);
+  FH__BUMP(&limbo->dead, -batch.dead);
   return batch;
 }
 

@@ -20,6 +20,7 @@ static struct {
   fh_type **table; /* open addressing by the spec's address, a power of two */
   uint32_t capacity;
   uint32_t used; /* tombstones included */
+  bool born_shared;
   fh_type *removed;
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -169,6 +170,11 @@ static bool same_contents(const fh_type *type, const fh_type_spec *spec) {
          strcmp(type->name, spec->name) == 0;
 }
 
+static uint32_t birth_word(const fh_type_spec *spec) {
+  if (registry.born_shared) return FH__MERGED | FH__ONE;
+  return spec->flags & FH_PUBLISHED ? 0 : FH__PRIVATE;
+}
+
 static fh_status register_locked(const fh_type_spec *spec, fh_type **type_out) {
   if (registry.used * 2 >= registry.capacity && !grow_table()) return FH_ENOMEM;
   fh_type **place = find_place(registry.table, registry.capacity, spec);
@@ -184,7 +190,7 @@ static fh_status register_locked(const fh_type_spec *spec, fh_type **type_out) {
   type->index = (uint16_t)index;
   type->census_page = (uint16_t)(index / FH__CENSUS_PAGE);
   type->census_at = (uint16_t)(index % FH__CENSUS_PAGE);
-  type->birth = fh__header_birth(index, spec->flags & FH_PUBLISHED ? 0 : FH__PRIVATE);
+  type->birth = fh__header_birth(index, birth_word(spec));
   if (index > registry.limit) registry.limit = index;
   *place = type;
   registry.used++;
@@ -203,6 +209,8 @@ fh_status fh__type_register(const fh_type_spec *spec, fh_type **type_out) {
   pthread_mutex_unlock(&registry.lock);
   return status;
 }
+
+void fh__types_start(bool born_shared) { registry.born_shared = born_shared; }
 
 void fh__type_remove(fh_type *type) {
   pthread_mutex_lock(&registry.lock);
@@ -230,3 +238,6 @@ void fh__types_finish(void) {
   registry.capacity = registry.used = registry.limit = 0;
   pthread_mutex_unlock(&registry.lock);
 }
+
+void fh__types_lock(void) { pthread_mutex_lock(&registry.lock); }
+void fh__types_unlock(void) { pthread_mutex_unlock(&registry.lock); }

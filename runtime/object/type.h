@@ -45,9 +45,14 @@ struct fh_type {
  * type is there for as long as the object is, so readers of objects need no order. */
 extern struct fh_type *fh__types[FH__TYPES_MAX + 1];
 
+/* What the shared word of a newborn says; at init. `born_shared`: every object is published and merged from birth. */
+void fh__types_start(bool born_shared);
 fh_status fh__type_register(const fh_type_spec *spec, fh_type **type_out);
 /* Its memory stays until the runtime ends: statistics may be looking at it. */
 void fh__type_remove(fh_type *type);
+/* Around a fork: nobody is in the midst of a change. */
+void fh__types_lock(void);
+void fh__types_unlock(void);
 /* At shutdown: all of them. */
 void fh__types_finish(void);
 

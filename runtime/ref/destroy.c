@@ -20,8 +20,8 @@ static void run_dealloc(struct fh__mutator *me, fh_object *object, const fh_type
   me->no_safepoint--;
 }
 
-static void put_into_limbo(struct fh__mutator *me, fh_object *object, size_t bytes) {
-  fh__limbo_add_object(&me->limbo, object, bytes);
+static void put_into_limbo(struct fh__mutator *me, fh_object *object, size_t bytes, size_t dead) {
+  fh__limbo_add_object(&me->limbo, object, bytes, dead);
   if (fh__limbo_wants_a_look(&me->limbo, fh__shared.options.limbo_batch)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
 }
 
@@ -31,12 +31,13 @@ void fh__ref_dealloc_and_free(struct fh__mutator *me, fh_object *object, bool at
   if (type->dealloc) run_dealloc(me, object, type);
   fh__census_add(&me->census, type, -1);
   if (type->item_size) FH__BUMP(&me->account.items, -(int64_t)bytes);
-  fh__account_return(&me->account, bytes);
   FH__BUMP(&me->counters.destroyed, 1);
-  if (at_once)
-    fh__mutator_free_block(me, object, bytes);
-  else
-    put_into_limbo(me, object, bytes);
+  if (!at_once) {
+    put_into_limbo(me, object, bytes, bytes);
+    return;
+  }
+  fh__account_return(&me->account, bytes);
+  fh__mutator_free_block(me, object, bytes);
 }
 
 static void destroy_one(struct fh__mutator *me, fh_object *object) {
@@ -44,7 +45,7 @@ static void destroy_one(struct fh__mutator *me, fh_object *object) {
   bool published = fh__is_published(object);
   bool at_once = !published || fh__has_flag(object, FH__FLAG_GARBAGE);
   if (FH__UNLIKELY(type->flags & FH_GRACE) && !at_once) {
-    put_into_limbo(me, object, fh__object_bytes(type, object)); /* cleared and deallocated when that is ripe */
+    put_into_limbo(me, object, fh__object_bytes(type, object), 0); /* cleared and deallocated when that is ripe */
     return;
   }
   if (FH__CHECKED) FH__OR(&object->fh__flags, FH__FLAG_DEAD, RELAXED);

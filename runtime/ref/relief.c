@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/trap.h"
+#include "memory/system.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "sync/grace.h"
@@ -19,17 +20,20 @@ static void free_buffers(void *buffer) {
   }
 }
 
+static void free_object(struct fh__mutator *me, fh_object *object) {
+  const fh_type *type = fh__type_of(object);
+  if (FH__UNLIKELY(type->flags & FH_GRACE))
+    fh__ref_destroy_ripe(me, object);
+  else
+    fh__mutator_free_block(me, object, fh__object_bytes(type, object));
+}
+
 /* Frees a batch whose grace period has passed, wherever it comes from. */
 static void free_batch(struct fh__mutator *me, struct fh__limbo_batch batch) {
   fh_object *object;
-  while ((object = fh__dead_pop(&batch.objects))) {
-    const fh_type *type = fh__type_of(object);
-    if (FH__UNLIKELY(type->flags & FH_GRACE))
-      fh__ref_destroy_ripe(me, object);
-    else
-      fh__mutator_free_block(me, object, fh__object_bytes(type, object));
-  }
+  while ((object = fh__dead_pop(&batch.objects))) free_object(me, object);
   free_buffers(batch.buffers);
+  fh__account_return(&me->account, batch.dead);
 }
 
 static void seal(struct fh__limbo_local *limbo) { fh__limbo_seal(limbo, fh__grace_request()); }
@@ -54,7 +58,7 @@ void fh__relief_limbo(struct fh__mutator *me, bool all) {
 
 /* Under a claim: takes out what is ripe, starts the clock for the rest. Nothing of the application runs. */
 static struct fh__limbo_batch take_limbo_of(struct fh__mutator *sleeper) {
-  struct fh__limbo_batch batch = {{NULL}, NULL, 0, 0};
+  struct fh__limbo_batch batch = {{NULL}, NULL, 0, 0, 0};
   if (is_ripe(&sleeper->limbo)) batch = fh__limbo_take_sealed(&sleeper->limbo);
   if (!sleeper->limbo.sealed.stamp && !fh__limbo_batch_is_empty(&sleeper->limbo.open)) seal(&sleeper->limbo);
   return batch;
@@ -84,6 +88,19 @@ void fh__relief_sleepers(struct fh__mutator *me, uint64_t debt) {
     fh__state_unclaim(sync);
     fh__merge_claim(me, sleeper, NULL); /* a push that saw the claim relies on this look: [queue.drained] */
     free_batch(me, batch);
+  }
+}
+
+void fh__relief_purge_sleepers(struct fh__mutator *me, size_t enough) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync)) {
+    struct fh__mutator *sleeper = fh__mutator_of(sync);
+    if (sync == &me->sync || fh__state_of(sync) != FH__DETACHED || !fh__state_claim(sync)) continue;
+    FH__BUMP(&me->counters.claims, 1);
+    tidy_heap_of(sleeper, 0);
+    fh__state_unclaim(sync);
+    fh__merge_claim(me, sleeper, NULL); /* as above */
+    if (enough && fh__system_resident() <= enough) return;
   }
 }
 

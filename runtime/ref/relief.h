@@ -15,6 +15,8 @@ void fh__relief_leaving(void);
 void fh__relief_limbo(struct fh__mutator *me, bool all);
 /* Does for sleeping mutators what they cannot do: seals and frees their limbo, tidies heaps with at least `debt` bytes. */
 void fh__relief_sleepers(struct fh__mutator *me, uint64_t debt);
+/* Tidies the heaps of all sleepers, whatever they owe, until the process has become smaller than `enough` bytes. */
+void fh__relief_purge_sleepers(struct fh__mutator *me, size_t enough);
 /* Stopped: all limbo of everybody becomes ripe at the mutators' next look. */
 void fh__relief_stopped(void);
 /* Releases and frees what the inboxes hold. */

@@ -84,7 +84,7 @@ static fh_status add_root_locked(fh_slot *slot) {
 
 fh_status fh_root_add(fh_slot *slot) {
   if (!slot) return FH_EINVAL;
-  if (FH__LOAD(&fh__shared.phase, ACQUIRE) == FH__PHASE_DOWN) return FH_ESHUTDOWN;
+  if (!fh__is_up()) return FH_ESHUTDOWN;
   fh__mutex_lock(&roots.lock);
   fh_status status = add_root_locked(slot);
   fh__mutex_unlock(&roots.lock);
@@ -109,7 +109,15 @@ static fh_slot *pop_root(void) {
 void fh__roots_clear(void) {
   fh_slot *slot;
   while ((slot = pop_root())) fh_slot_store(slot, NULL);
+}
+
+void fh__roots_finish(void) {
+  fh_slot *slot;
+  while ((slot = pop_root())) slot->fh__value = NULL;
   free(roots.slot);
   roots.slot = NULL;
   roots.capacity = 0;
 }
+
+void fh__roots_lock(void) { fh__mutex_lock(&roots.lock); }
+void fh__roots_unlock(void) { fh__mutex_unlock(&roots.lock); }

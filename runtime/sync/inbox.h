@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Things left by threads that cannot act on them now: anybody puts, one at a time takes all. A wait-free stack of
+/* Things left by threads that cannot act on them now: anybody puts, one at a time takes all. A lock-free stack of
  * liburcu's, behind this door: no other file knows liburcu. */
 #ifndef FH_SYNC_INBOX_H
 #define FH_SYNC_INBOX_H

@@ -8,8 +8,8 @@
 #include "base/config.h"
 
 enum fh__rank {
-  FH__RANK_RUNTIME = 1, /* init and shutdown */
-  FH__RANK_STOP,        /* who may stop the world */
+  FH__RANK_STOP = 1,    /* who may stop the world */
+  FH__RANK_RUNTIME,     /* init and shutdown */
   FH__RANK_REGISTRY,    /* mutators */
   FH__RANK_TRACK,       /* the chunk directory */
   FH__RANK_ROOTS,       /* registered slots */

@@ -21,10 +21,12 @@ struct fh__sync_local *fh__registry_adopt(void) {
   return sync;
 }
 
-bool fh__registry_add(struct fh__sync_local *sync) {
+enum fh__registry_answer fh__registry_add(struct fh__sync_local *sync) {
   fh__mutex_lock(&fh__registry.lock);
-  bool fits = fh__registry.open && fh__registry.count < FH__MUTATORS_MAX;
-  if (fits) {
+  enum fh__registry_answer answer = !fh__registry.open                             ? FH__REGISTRY_CLOSED
+                                    : fh__registry.count == FH__MUTATORS_MAX ? FH__REGISTRY_FULL
+                                                                             : FH__REGISTRY_FITS;
+  if (answer == FH__REGISTRY_FITS) {
     sync->id = fh__registry.count + 1;
     sync->state = FH__DETACHED;
     fh__registry.table[sync->id] = sync;
@@ -32,16 +34,36 @@ bool fh__registry_add(struct fh__sync_local *sync) {
     FH__STORE_(&fh__registry.count, sync->id, SEQ_CST); /* partner: fh__registry_count, in the scans of grace periods too */
   }
   fh__mutex_unlock(&fh__registry.lock);
-  return fits;
+  return answer;
 }
 
-void fh__registry_unbind(struct fh__sync_local *sync) {
-  fh__mutex_lock(&fh__registry.lock);
+void fh__registry_unbind_locked(struct fh__sync_local *sync) {
   FH__STORE_(&sync->bound, 0, RELAXED);
   sync->next_free = fh__registry.free_head;
   fh__registry.free_head = sync->id;
   FH__SUB(&fh__registry.bound, 1, RELAXED);
+}
+
+void fh__registry_unbind(struct fh__sync_local *sync) {
+  fh__mutex_lock(&fh__registry.lock);
+  fh__registry_unbind_locked(sync);
   fh__mutex_unlock(&fh__registry.lock);
+}
+
+bool fh__registry_hold(void) {
+  fh__mutex_lock(&fh__registry.lock);
+  bool open = fh__registry.open;
+  if (open) fh__registry.holds++;
+  fh__mutex_unlock(&fh__registry.lock);
+  return open;
+}
+
+bool fh__registry_unhold(void) {
+  fh__mutex_lock(&fh__registry.lock);
+  bool held = fh__registry.holds > 0;
+  if (held) fh__registry.holds--;
+  fh__mutex_unlock(&fh__registry.lock);
+  return held;
 }
 
 void fh__registry_set_open(void) {
@@ -52,7 +74,7 @@ void fh__registry_set_open(void) {
 
 bool fh__registry_close(void) {
   fh__mutex_lock(&fh__registry.lock);
-  bool alone = fh__registry.bound == 0;
+  bool alone = fh__registry.bound == 0 && fh__registry.holds == 0;
   if (alone) fh__registry.open = false;
   fh__mutex_unlock(&fh__registry.lock);
   return alone;

@@ -53,7 +53,12 @@ enum fh__attention {
   FH__ATTEND_GARBAGE = 1u << 6,  /* the collector handed over private garbage */
   FH__ATTEND_COLLECT = 1u << 7,  /* a collection is due */
   FH__ATTEND_INBOX = 1u << 8,    /* threads that are not attached left something */
+  FH__ATTEND_GIL = 1u << 9,      /* gil design: others have waited long enough */
+  FH__ATTEND_LIMIT = 1u << 10,   /* a memory limit was crossed: give the credit up, tell the application */
+  FH__ATTEND_PURGE = 1u << 11,   /* give unused memory back to the system */
   FH__ATTEND_LEAVING = FH__ATTEND_STOP | FH__ATTEND_GRACE | FH__ATTEND_INBOX, /* somebody hears of it when the mutator leaves */
+  FH__ATTEND_WORK = FH__ATTEND_MERGE | FH__ATTEND_GRACE | FH__ATTEND_LIMBO | FH__ATTEND_DESTROY | FH__ATTEND_FINALIZE |
+                    FH__ATTEND_GARBAGE | FH__ATTEND_INBOX,
   FH__ATTEND_NEVER = 1u << 31    /* of the word that threads which are not attached look at */
 };
 

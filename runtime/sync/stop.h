@@ -35,7 +35,7 @@ extern struct fh__durations fh__durations;
 
 extern struct fh__stop fh__stop;
 
-/* The caller is ATTACHED as `self` and holds the stop lock. */
+/* The caller holds the stop lock, and is ATTACHED as `self`, or is not attached, and `self` is NULL (a fork). */
 void fh__stop_begin(struct fh__sync_local *self);
 /* Also releases the stop lock, before it wakes anybody. */
 void fh__stop_end(struct fh__sync_local *self);

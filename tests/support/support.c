@@ -28,6 +28,39 @@
 #define UNDER_ASAN 0
 #endif
 
+/* ---- the design ---- */
+
+fh_design test_design(void) {
+  const char *name = getenv("FREEHOLD_TEST_DESIGN");
+  if (!name) return FH_DESIGN_BIASED;
+  for (fh_design design = FH_DESIGN_BIASED; design <= FH_DESIGN_GIL; design++)
+    if (!strcmp(name, fh_design_name(design))) return design;
+  fprintf(stderr, "FREEHOLD_TEST_DESIGN is \"%s\", which is no design\n", name);
+  abort();
+}
+
+#undef fh_init
+fh_status test_init(const fh_options *options) {
+  if (test_design() == FH_DESIGN_BIASED || (options && options->design)) return fh_init(options);
+  fh_options chosen = options ? *options : (fh_options){0};
+  chosen.design = test_design();
+  chosen.gil_switch_us = chosen.gil_switch_us ? chosen.gil_switch_us : 200;
+  return fh_init(&chosen);
+}
+#define fh_init(...) test_init(__VA_ARGS__)
+
+void only_biased(void) {
+  if (test_design() != FH_DESIGN_BIASED) skip();
+}
+void only_parallel(void) {
+  if (test_design() == FH_DESIGN_GIL) skip();
+}
+void only_private(void) {
+  if (test_design() == FH_DESIGN_ATOMIC) skip();
+}
+void only_strangers(void) { only_parallel(); }
+bool born_published(void) { return test_design() == FH_DESIGN_ATOMIC; }
+
 /* ---- the build ---- */
 
 static bool build_is(const char *name) { return strstr(fh_version(), name) != NULL; }
@@ -51,6 +84,16 @@ size_t scaled(size_t turns) {
 }
 
 /* ---- gates ---- */
+
+void give_way(void) {
+  fh_safepoint();
+  if (test_design() == FH_DESIGN_GIL) { /* who polls there holds the lock until the switch interval is over */
+    FH_BLOCKING();
+    sched_yield();
+  } else {
+    sched_yield();
+  }
+}
 
 void gate_open(struct gate *gate, int value) {
   pthread_mutex_lock(&gate->lock);

@@ -24,6 +24,19 @@
 #define require(condition) \
   ((condition) ? (void)0 : (fprintf(stderr, "%s:%d: required: %s\n", __FILE__, __LINE__, #condition), abort()))
 
+/* ---- the design ----
+ *
+ * The suite runs under each design: the environment names it (FREEHOLD_TEST_DESIGN), and every runtime that a test starts
+ * without naming one itself gets it. A test of what only some designs do skips itself in the others. */
+fh_design test_design(void);
+fh_status test_init(const fh_options *options);
+#define fh_init(...) test_init(__VA_ARGS__)
+void only_biased(void);    /* owners and strangers, queues and merges are the biased design's */
+void only_parallel(void);  /* mutators run beside each other: not in the gil design */
+void only_private(void);   /* objects are private until they are published: not in the atomic design */
+void only_strangers(void); /* somebody counts with atomic instructions: not in the gil design */
+bool born_published(void); /* ... and this is the atomic design */
+
 /* ---- the build ---- */
 
 bool is_checked(void); /* broken contracts trap: checked and torture builds of the library */
@@ -37,6 +50,9 @@ size_t resident_bytes(void);
 size_t scaled(size_t turns);
 
 /* ---- gates: forced order between threads, no sleeps ---- */
+
+/* One turn of a loop that waits for another attached thread: a safepoint, and a processor for others. */
+void give_way(void);
 
 /* A number that only grows. Threads open it to a value, and wait until it has reached one. */
 struct gate {
