@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 # Compiler flags and definitions. Every choice that depends on an option of the build is made here.
 #
-# Sets: FREEHOLD_DEFINITIONS      definitions of the library and of the tests of its inside
-#       FREEHOLD_LIBRARY_OPTIONS  compile options of the library alone
-#       FREEHOLD_WARNINGS         warnings of our own code; freehold_warnings is a target that gives them to who links it
+# Sets: FREEHOLD_DEFINITIONS         definitions of the library and of the tests of its inside
+#       FREEHOLD_PUBLIC_DEFINITIONS  definitions of the library and of everybody who uses it
+#       FREEHOLD_LIBRARY_OPTIONS     compile options of the library alone
+#       FREEHOLD_WARNINGS            warnings of our own code; freehold_warnings is a target that gives them to who links it
 
 set(CMAKE_C_STANDARD 17)
 set(CMAKE_C_STANDARD_REQUIRED ON)
@@ -21,6 +22,12 @@ if(FREEHOLD_BUILD STREQUAL "torture")
   list(APPEND FREEHOLD_DEFINITIONS FH_BUILD_TORTURE=1)
 endif()
 
+# The inline paths of the public headers reach the same words as the library does. fh_init compares what both were told.
+set(FREEHOLD_PUBLIC_DEFINITIONS "")
+if(FREEHOLD_TLS STREQUAL "dynamic")
+  list(APPEND FREEHOLD_PUBLIC_DEFINITIONS FH_TLS_DYNAMIC=1)
+endif()
+
 # A build type of CMake's, if one is given, decides about optimisation itself.
 if(NOT CMAKE_BUILD_TYPE)
   if(FREEHOLD_COVERAGE)
@@ -30,11 +37,14 @@ if(NOT CMAKE_BUILD_TYPE)
   endif()
 endif()
 
-# initial-exec: one access instead of a call; the little thread-local storage that the library has fits into the surplus
-# that the C library keeps for libraries loaded at run time. Cells of objects are read and written as void pointers
-# whatever their type, hence no type-based aliasing. no-plt: the
+# Cells of objects are read and written as void pointers whatever their type, hence no type-based aliasing. no-plt: the
 # allocator is called through the address table, without a stub in between.
-set(FREEHOLD_LIBRARY_OPTIONS -fno-semantic-interposition -ftls-model=initial-exec -fno-strict-aliasing -fno-plt)
+set(FREEHOLD_LIBRARY_OPTIONS -fno-semantic-interposition -fno-strict-aliasing -fno-plt)
+# initial-exec: one access instead of a call; the little thread-local storage that the library has fits into the surplus
+# that the C library keeps for libraries loaded at run time, unless others have used that up.
+if(FREEHOLD_TLS STREQUAL "initial-exec")
+  list(APPEND FREEHOLD_LIBRARY_OPTIONS -ftls-model=initial-exec)
+endif()
 if(FREEHOLD_BUILD STREQUAL "release")
   list(APPEND FREEHOLD_LIBRARY_OPTIONS -fno-stack-protector)
 else()

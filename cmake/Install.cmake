@@ -24,6 +24,8 @@ if(FREEHOLD_ALLOCATOR STREQUAL "mimalloc")
   # The order matters, see FREEHOLD_DEPENDENCIES. mimalloc has no pkg-config file.
   string(APPEND FREEHOLD_PC_LIBS_PRIVATE " -lc -lmimalloc")
 endif()
+list(TRANSFORM FREEHOLD_PUBLIC_DEFINITIONS PREPEND " -D" OUTPUT_VARIABLE FREEHOLD_PC_DEFINITIONS)
+list(JOIN FREEHOLD_PC_DEFINITIONS "" FREEHOLD_PC_DEFINITIONS)
 # The paths are relative to the file itself, so that an installation may be moved, unless they were given as absolute ones.
 foreach(which IN ITEMS LIBDIR INCLUDEDIR)
   cmake_path(IS_ABSOLUTE CMAKE_INSTALL_${which} absolute)

@@ -9,7 +9,7 @@ library=$1
 include=$2
 
 exported=$(nm -D --defined-only "$library" | awk '{ print $3 }' | sort)
-declared=$(sed -nE '/^ *FH_API/ s/.*\b(fh_[a-z0-9_]*)(\(.*| __attribute__.*|;)$/\1/p' "$include"/freehold/*.h | sort)
+declared=$(sed -nE '/^ *FH_API/ s/.*\b(fh_[a-z0-9_]*)(\(.*| FH__TLS_MODEL;|;)$/\1/p' "$include"/freehold/*.h | sort)
 
 if ! difference=$(diff <(echo "$declared") <(echo "$exported")); then
   echo "declared with FH_API (<) and exported (>) differ:" >&2
