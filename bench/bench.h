@@ -36,7 +36,7 @@ struct figure {
 
 /* One array a family, ended by a figure without a name. */
 extern const struct figure count_figures[], object_figures[], handoff_figures[];
-extern const struct figure mutator_figures[], stop_figures[], gc_figures[];
+extern const struct figure mutator_figures[], stop_figures[], gc_figures[], limit_figures[];
 
 void result_add(struct result *result, double value);
 void result_limit_rounds(struct result *result, unsigned most);

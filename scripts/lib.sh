@@ -46,3 +46,17 @@ build() {
   logged "$log" cmake --preset "$preset" "${options[@]}" || return
   logged "$log" cmake --build --preset "$preset" -j "$jobs" ${1:+--target "$@"}
 }
+
+# The sanitizers of gcc 12 and clang 14 know fixed places of the address space, which newer kernels may give to others:
+# their programs run without address randomisation there. Sets `prefix`.
+# choose_prefix PRESET
+choose_prefix() {
+  prefix=()
+  [[ $1 == tsan* || $1 == asan ]] || return 0
+  (($(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0) > 28)) || return 0
+  if setarch -R true 2>/dev/null; then
+    prefix=(setarch -R)
+  else
+    say "note: if programs fail with \"unexpected memory mapping\": sysctl vm.mmap_rnd_bits=28"
+  fi
+}

@@ -179,6 +179,9 @@ expect "a number out of range" 2 '--loaders wants a number from 1' --loaders 0 g
 expect "a number with letters behind it" 2 '--swaps wants a number.*not 3x' --swaps 3x good.txt
 expect "half a thread" 2 'wants a whole number' --loaders 1.5 good.txt
 expect "numbers behind an equals sign" 0 "" --loaders=1 --readers=2 --seconds=0 good.txt
+expect "a design that there is not" 2 '--design wants biased, atomic or gil, not eager' --design eager good.txt
+expect "a design left out" 2 '--design wants' good.txt --design
+expect "a design behind an equals sign" 0 "" --design=gil good.txt
 expect "a wrong number behind an equals sign" 2 '--swaps wants a number.*not x' --swaps=x good.txt
 expect "two files" 2 'one FILE' good.txt good.txt
 expect "the help" 0 "" --help

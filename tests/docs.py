@@ -17,7 +17,7 @@ import re
 import sys
 import tempfile
 
-SOURCE_FOLDERS = ["include", "runtime", "tests", "bench", "examples", "cmake", "scripts"]
+SOURCE_FOLDERS = ["include", "runtime", "tests", "stress", "bench", "examples", "cmake", "scripts"]
 COMMENTED = (".h", ".c", ".pml")
 OF_OTHERS = {"mi_malloc", "mi_heap_new", "_LGPL_SOURCE"}  # names that are not in our source, and need not be
 
@@ -26,7 +26,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TITLE = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"`([A-Za-z_][A-Za-z0-9_]*_[A-Za-z0-9_]*)`|\b(FAULT_[A-Z_]+)\b")
-PATH = re.compile(r"`((?:include|runtime|tests|bench|examples|docs|scripts|cmake)/[A-Za-z0-9_./-]*)`")
+PATH = re.compile(r"`((?:include|runtime|tests|stress|bench|examples|docs|scripts|cmake)/[A-Za-z0-9_./-]*)`")
 INVARIANT = re.compile(r"\[([a-z]+\.[a-z]+)\](?!\()")
 ORDERED = re.compile(r"\bFH__(?:LOAD|STORE_|SWAP|ADD|SUB|OR|AND|CAS)\(.*\b(?:SEQ_CST|ACQUIRE|RELEASE|ACQ_REL)\)")
 FUNCTION = re.compile(r"(\w+)\(")
@@ -62,7 +62,7 @@ def titles_of(text):
 
 
 def check_citations(root, pages):
-    for folder in ("include", "runtime", "tests", "bench", "examples"):
+    for folder in ("include", "runtime", "tests", "stress", "bench", "examples"):
         for path in files_under(root, folder, COMMENTED):
             # A citation may be broken over two lines of a comment.
             text = re.sub(r"\s*\n\s*\*\s*", " ", read(path))

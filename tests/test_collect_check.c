@@ -47,6 +47,7 @@ static void break_word(uint32_t *word, uint32_t value, const char *invariant, co
 /* ---- words ---- */
 
 static void words_that_do_not_fit(void **state) {
+  only_private();
   struct node *n = node_new(1), *p = node_new(2);
   uint32_t *bias = &n->fh.fh__bias, *shared = &n->fh.fh__shared;
   fh_publish(p);
@@ -71,6 +72,7 @@ static void words_that_do_not_fit(void **state) {
 static void be(void *unused) {}
 
 static void a_private_object_in_anothers_chunk(void **state) {
+  only_biased();
   struct companion companion;
   companion_start(&companion, be, NULL); /* so that mutator 2 exists */
   companion_join(&companion);
@@ -93,6 +95,7 @@ static void immortal_words_are_not_looked_at(void **state) {
 /* ---- references ---- */
 
 static void references_that_do_not_fit(void **state) {
+  only_private();
   static _Alignas(16) char nothing[64];
   struct node *holder = node_new(1), *child = node_new(2);
   holder->left = (struct node *)(void *)nothing;
@@ -165,6 +168,7 @@ static struct node *queued_node(void) {
 }
 
 static void queues_that_do_not_fit(void **state) {
+  only_biased();
   struct node *n = queued_node();
   uint32_t *owners_state = &fh__registry_get(2)->state;
   *owners_state = FH__DETACHED | FH__WANTED; /* keeps those out who would drain the queue after the look */

@@ -67,12 +67,14 @@ static void try_private(void) { fh_try_retain(of_another(false)); }
 #define OBJECT_TYPE_OWNER_THREAD "object: 0x", "type: node", "\"companion\"", "thread: mutator", "\"culprit\""
 
 static void a_stranger_may_not_count_a_private_object(void **state) {
+  only_biased();
   expect_trap(retain_private, "fh_retain: a private object of another thread", "private", OBJECT_TYPE_OWNER_THREAD, NULL);
   expect_trap(release_private, "fh_release: a private object of another thread", "private", OBJECT_TYPE_OWNER_THREAD, NULL);
   expect_trap(try_private, "fh_try_retain: a private object", OBJECT_TYPE_OWNER_THREAD, NULL);
 }
 
 static void a_stranger_may_not_publish_a_private_object(void **state) {
+  only_biased();
   expect_trap(publish_private, "fh_publish: a private object of another thread", OBJECT_TYPE_OWNER_THREAD, NULL);
   expect_trap(make_private_immortal, "fh_make_immortal: a private object", OBJECT_TYPE_OWNER_THREAD, NULL);
   expect_trap(store_private, "a private object of another thread", OBJECT_TYPE_OWNER_THREAD, NULL);
@@ -83,6 +85,7 @@ static void a_stranger_may_not_publish_a_private_object(void **state) {
 }
 
 static void a_stranger_may_not_write_fields_of_a_private_object(void **state) {
+  only_biased();
   only_if_checked();
   expect_trap(set_field_of_private, "fh_field_set: a field of a private object", OBJECT_TYPE_OWNER_THREAD, NULL);
 }
@@ -93,6 +96,7 @@ static void release_private_later(void) {
 }
 
 static void a_private_object_may_not_be_released_later(void **state) {
+  only_private();
   only_if_checked();
   expect_trap(release_private_later, "fh_release_later: the object is private", "type: node", "\"culprit\"", NULL);
 }
@@ -213,7 +217,8 @@ static void release_below_zero_of_a_running_owner(void) {
 static void more_releases_than_references_are_noticed(void **state) {
   only_if_checked();
   expect_trap(release_below_zero, "fh_release: ", "0x", "thread: mutator", NULL); /* the owner, if it merges just then */
-  expect_trap(release_below_zero_of_a_running_owner, "more releases than references", "type: node", "0x", NULL);
+  if (test_design() == FH_DESIGN_BIASED) /* elsewhere there is no merge that could be the first to notice */
+    expect_trap(release_below_zero_of_a_running_owner, "more releases than references", "type: node", "0x", NULL);
 }
 
 static struct node *merged;
@@ -326,6 +331,7 @@ static void write_without_lock(void) {
 }
 
 static void fields_of_locked_types_need_the_lock(void **state) {
+  only_private();
   only_if_checked();
   expect_trap(write_without_lock, "fh_field_set: a field of a published object is written without the object's lock",
               "type: guarded", "published", "owner: mutator", "\"culprit\"", NULL);

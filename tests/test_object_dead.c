@@ -140,7 +140,7 @@ static void limbo_has_an_open_and_a_sealed_batch(void **state) {
   assert_null(*fh__buffer_link(buffer));
   assert_int_equal(limbo.sealed.stamp, 0);
   assert_int_equal(limbo.bytes, 16);
-  assert_int_equal(batch.dead, 96);
+  assert_int_equal(batch.dead, 64);
   assert_int_equal(limbo.dead, 16);
   assert_false(fh__limbo_is_empty(&limbo)); /* the open one is left */
   assert_ptr_equal(fh__dead_pop(&limbo.open.objects), &object[1]);

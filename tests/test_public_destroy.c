@@ -440,6 +440,7 @@ static void look_at_the_dead(void *argument) {
 }
 
 static void a_grace_object_is_cleared_only_after_a_grace_period(void **state) {
+  only_parallel();
   atomic_store(&records_died, 0);
   atomic_store(&gate.value, 0);
   struct record *record = record_new();
@@ -459,6 +460,7 @@ static void a_grace_object_is_cleared_only_after_a_grace_period(void **state) {
 }
 
 static void a_private_grace_object_dies_at_once(void **state) {
+  only_private();
   atomic_store(&records_died, 0);
   fh_release(record_new());
   assert_int_equal(atomic_load(&records_died), 1);

@@ -160,16 +160,18 @@ static void make_garbage_and_sleep(void *argument) {
 
 static void garbage_private_to(void (*body)(void *)) {
   atomic_store(&gate.value, 0);
+  uint64_t before = stats_now().collected;
   struct companion companion;
   companion_start(&companion, body, NULL);
   gate_await(&gate, 1);
-  assert_int_equal((int)fh_collect(2), 10);
+  fh_collect(2); /* or one that was due before it: in torture builds that is so at many safepoints */
   while (fh_type_live(node_type()) != 5) fh_housekeep(); /* a running one destroys its own, at its next safepoint */
   assert_int_equal(fh_check_heap(), FH_OK);
   gate_open(&gate, 2);
   companion_join(&companion);
-  assert_int_equal((int)fh_collect(2), 5);
+  fh_collect(2);
   assert_int_equal((int)fh_type_live(node_type()), 0);
+  assert_int_equal((int)(stats_now().collected - before), 15);
 }
 
 static void garbage_private_to_a_running_mutator_is_collected(void **state) { garbage_private_to(make_garbage_and_run); }
@@ -200,15 +202,18 @@ static void lose_homing_ring(void *argument) {
 }
 
 static void private_garbage_is_destroyed_by(bool sleeping, bool by_owner) {
+  bool biased = test_design() == FH_DESIGN_BIASED;
+  if (!biased) by_owner = false;          /* it is not private to anybody: whoever collects destroys it */
+  bool surely = biased || !is_torture();  /* that this thread collects it, and not the owner at a safepoint of its own */
   atomic_store(&gate.value, 0);
   struct companion owner;
   companion_start(&owner, lose_homing_ring, sleeping ? &gate : NULL);
   gate_await(&gate, 1);
   fh_type *type;
   require(fh_type_register(&homing_spec, &type) == FH_OK);
-  require(fh_collect(2) == 1);
+  require(fh_collect(2) == 1 || !surely);
   while (fh_type_live(type)) fh_safepoint();
-  require(pthread_equal(atomic_load(&destroyer), by_owner ? owner_thread : pthread_self()));
+  require(!surely || pthread_equal(atomic_load(&destroyer), by_owner ? owner_thread : pthread_self()));
   gate_open(&gate, 2);
   companion_join(&owner);
 }
@@ -414,7 +419,7 @@ static void tamper_with_publication(void) {
 static void the_checker_finds_what_was_tampered_with(void **state) {
   expect_fine(tamper_with_slot);
   expect_fine(tamper_with_queued);
-  expect_fine(tamper_with_publication);
+  if (!born_published()) expect_fine(tamper_with_publication); /* there is nothing private to refer to */
   expect_fine(tamper_with_count);
   expect_fine(tamper_with_field);
 }

@@ -108,14 +108,12 @@ static void a_release_that_meets_the_owner_falling_asleep_leaves_nothing(void **
   companion_start(&owner, fall_asleep_each_turn, NULL);
   for (size_t i = 1; i <= rounds(); i++) {
     while (atomic_load(&turn) < i) {
-      fh_safepoint(); /* the owner may collect */
-      sched_yield();
+      give_way(); /* the owner may collect */
     }
     fh_release(objects[0]);
     for (int patience = 0; fh_type_live(node_type()); patience++) { /* no collection, no stop: only the two */
       require(patience < 1000000);
-      fh_safepoint();
-      sched_yield();
+      give_way();
     }
     atomic_store(&done, i);
   }
@@ -199,8 +197,7 @@ static void pass_on(int index, void *argument) {
     } else {
       n = fh_slot_swap(&stage[index - 1], NULL);
       if (!n) {
-        fh_safepoint();
-        sched_yield();
+        give_way();
         continue;
       }
     }
@@ -211,10 +208,7 @@ static void pass_on(int index, void *argument) {
       fh_release(n);
       continue;
     }
-    while (!fh_slot_cas(&stage[index], NULL, n)) {
-      fh_safepoint();
-      sched_yield();
-    }
+    while (!fh_slot_cas(&stage[index], NULL, n)) give_way();
     fh_release(n);
   }
   require(sum == count * (count + 1) / 2);

@@ -176,6 +176,7 @@ static void look_deaf(void *argument) {
 }
 
 static void what_is_retired_stays_while_a_reader_may_look(void **state) {
+  only_parallel();
   atomic_store(&gate.value, 0);
   unsigned char *block = fh_alloc(1000);
   assert_non_null(block);

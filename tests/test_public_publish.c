@@ -13,16 +13,19 @@ static fh_type *type_of_spec(const fh_type_spec *spec) {
   return type;
 }
 
+/* What the statistics say when `count` objects were published that were not so from birth. */
+static uint64_t publications(uint64_t count) { return born_published() ? 0 : count; }
+
 /* ---- shapes ---- */
 
 static void a_published_object_stays_published(void **state) {
   struct node *n = node_new(1);
-  assert_false(fh_is_published(n));
+  assert_int_equal(fh_is_published(n), born_published());
   uint64_t before = stats_now().published;
   fh_publish(n);
   assert_true(fh_is_published(n));
   fh_publish(n);
-  assert_int_equal((int)(stats_now().published - before), 1);
+  assert_true(stats_now().published - before == publications(1));
   fh_release(n);
 }
 
@@ -40,7 +43,7 @@ static void a_chain_of_a_million_is_published_and_destroyed(void **state) {
   uint64_t length = scaled(1000000);
   struct node *head = make_chain(length);
   fh_publish(head);
-  assert_true(stats_now().published == length);
+  assert_true(stats_now().published == publications(length));
   for (struct node *n = head; n; n = n->left) require(fh_is_published(n));
   assert_int_equal(fh_check_heap(), FH_OK);
   fh_release(head);
@@ -66,7 +69,7 @@ static void a_wide_object_publishes_all_its_items(void **state) {
   for (size_t i = 0; i < count; i += 2) fh_field_give(wide, &wide->items[i], node_new(i));
   fh_publish(wide);
   for (size_t i = 0; i < count; i += 2) require(fh_is_published(wide->items[i]));
-  assert_true(stats_now().published == 1 + (count + 1) / 2);
+  assert_true(stats_now().published == publications(1 + (count + 1) / 2));
   fh_release(wide);
   fh_settle();
   assert_true(atomic_load(&node_deaths) == (count + 1) / 2);
@@ -82,7 +85,7 @@ static void a_graph_full_of_cycles_is_published_once_each(void **state) {
   }
   fh_publish(nodes[NODES / 2]);
   for (int i = 0; i < NODES; i++) assert_true(fh_is_published(nodes[i]));
-  assert_true(stats_now().published == NODES);
+  assert_true(stats_now().published == publications(NODES));
   for (int i = 0; i < NODES; i++) fh_release(nodes[i]);
   fh_collect(2);
   assert_int_equal((int)atomic_load(&node_deaths), NODES);
@@ -106,7 +109,7 @@ static void holders_that_are_not_tracked_are_walked_too(void **state) {
     fh_give(head, right, holder);
   }
   fh_publish(head);
-  assert_true(stats_now().published == 2 * LENGTH + 1);
+  assert_true(stats_now().published == publications(2 * LENGTH + 1));
   for (struct node *n = head; n;) {
     struct node *holder = n->right;
     require(fh_is_published(n) && (!holder || fh_is_published(holder)));

@@ -115,8 +115,8 @@ static void objects_are_counted(void **state) {
   assert_moved(objects_made, 2);
   assert_moved(objects_tracked, 0);
   assert_moved(objects_destroyed, 2);
-  assert_moved(private_deaths, 2);
-  assert_moved(published_deaths, 0);
+  assert_moved(private_deaths, born_published() ? 0 : 2);
+  assert_moved(published_deaths, born_published() ? 2 : 0);
 }
 
 /* ---- paths of counts ---- */
@@ -127,15 +127,16 @@ static void the_owners_path(void **state) {
   for (int i = 0; i < 10; i++) fh_retain(n);
   for (int i = 0; i < 10; i++) fh_release(n);
   fh_stats after = stats_now();
-  assert_moved(owner_retains, 10);
-  assert_moved(owner_releases, 10);
-  assert_moved(stranger_retains, 0);
-  assert_moved(stranger_releases, 0);
+  assert_moved(owner_retains, born_published() ? 0 : 10);
+  assert_moved(owner_releases, born_published() ? 0 : 10);
+  assert_moved(stranger_retains, born_published() ? 10 : 0); /* an atomic instruction each */
+  assert_moved(stranger_releases, born_published() ? 10 : 0);
   assert_moved(merges, 0);
   fh_release(n);
 }
 
 static void spills_and_take_backs(void **state) {
+  only_private();
   struct node *n = node_new(1);
   fh_stats before = stats_now();
   for (int i = 0; i < 40000; i++) fh_retain(n);
@@ -155,10 +156,10 @@ static void publication_and_merges(void **state) {
   fh_publish(n);
   fh_publish(n);
   fh_stats after = stats_now();
-  assert_moved(published, 2);
+  assert_moved(published, born_published() ? 0 : 2);
   fh_release(n);
   after = stats_now();
-  assert_moved(merges, 2);
+  assert_moved(merges, born_published() ? 0 : 2);
   assert_moved(published_deaths, 2);
   assert_moved(private_deaths, 0);
   assert_moved(queued, 0);
@@ -178,9 +179,10 @@ static void a_strangers_path(void **state) {
   fh_stats before = stats_now();
   run_threads(1, count_as_a_stranger, n);
   fh_stats after = stats_now();
-  assert_moved(stranger_retains, 10);
-  assert_moved(stranger_releases, 10);
-  assert_moved(owner_retains, 0);
+  bool stranger = test_design() != FH_DESIGN_GIL; /* there, whoever runs owns everything */
+  assert_moved(stranger_retains, stranger ? 10 : 0);
+  if (stranger || !is_torture()) assert_moved(stranger_releases, stranger ? 10 : 0); /* spilled, it is merged on the way */
+  assert_moved(owner_retains, stranger ? 0 : 10);
   assert_moved(queued, 0);
   fh_release(n);
 }
@@ -191,6 +193,7 @@ static void release_as_a_stranger(void *argument) {
 }
 
 static void a_running_owner_drains_its_queue(void **state) {
+  only_biased();
   atomic_store(&gate.value, 0);
   struct node *n = node_new(1);
   fh_publish(n);
@@ -212,6 +215,7 @@ static void a_running_owner_drains_its_queue(void **state) {
 }
 
 static void a_sleeping_owners_queue_is_claimed(void **state) {
+  only_biased();
   struct node *n = node_new(1);
   fh_publish(n);
   fh_stats before = stats_now();

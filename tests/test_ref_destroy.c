@@ -123,7 +123,8 @@ static void shared_children_outlive_their_parents(void **state) {
 static void private_memory_is_free_at_once_and_published_later(void **state) {
   struct fh__mutator *me = fh__self();
   fh_release(node_new(1));
-  assert_true(fh__limbo_is_empty(&me->limbo));
+  assert_int_equal(fh__limbo_is_empty(&me->limbo), !born_published());
+  fh_settle();
   struct node *n = node_new(2);
   fh_publish(n);
   fh_release(n);
@@ -133,7 +134,7 @@ static void private_memory_is_free_at_once_and_published_later(void **state) {
   assert_false(fh_try_retain(n));
   assert_ptr_equal(fh_type_of(n), node_type());
   fh_stats stats = stats_now();
-  assert_true(stats.private_deaths == 1 && stats.published_deaths == 1 && stats.limbo_bytes >= sizeof *n);
+  assert_true(stats.private_deaths == (born_published() ? 0 : 1) && stats.published_deaths == (born_published() ? 2 : 1) && stats.limbo_bytes >= sizeof *n);
   fh_settle();
   assert_true(fh__limbo_is_empty(&me->limbo));
 }
@@ -145,7 +146,7 @@ static void deferred_deaths_wait_for_the_safepoint(void **state) {
   n->fh.fh__bias = FH__BIAS_MARK; /* as a merge leaves it */
   n->fh.fh__shared = FH__MERGED;
   fh__ref_die_later(me, &n->fh);
-  assert_int_equal(me->sync.attention, FH__ATTEND_DESTROY);
+  assert_true(me->sync.attention & FH__ATTEND_DESTROY);
   assert_true(deaths() == 0 && n->fh.fh__shared == FH__MERGED);
   fh_safepoint();
   assert_true(deaths() == 1);
@@ -171,6 +172,7 @@ static void a_grace_type_is_cleared_after_the_period_only(void **state) {
   fh_give(g, node, node_new(5));
   struct grace *private = fh_new(type);
   fh_release(private); /* private: nobody can be looking */
+  if (born_published()) fh_settle();
   assert_int_equal(atomic_load(&graces), 1);
   fh_publish(g);
   fh_release(g);
@@ -214,7 +216,7 @@ static void resurrect(bool publish) {
   assert_int_equal(finalized_count, 1);
   assert_int_equal(dead_count, 0);
   assert_true(fh_refcount(w) == 1);
-  assert_int_equal(fh_is_published(w), publish);
+  assert_int_equal(fh_is_published(w), publish || born_published());
   assert_int_not_equal(w->fh.fh__slot, 0); /* tracked again */
   assert_int_equal(fh_check_heap(), FH_OK);
   fh_release(w); /* its second death: no finalizer any more */

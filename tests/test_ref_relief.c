@@ -110,6 +110,7 @@ static void peek_without_a_safepoint(void *argument) {
 }
 
 static void memory_waits_for_the_slowest_reader(void **state) {
+  only_parallel();
   struct peek peek = {.ready = GATE, .go = GATE, .done = GATE};
   struct node *n = published_node(1);
   fh_slot_store(&peek.slot, n);
@@ -216,6 +217,7 @@ static void relieve_once_a_round(void *argument) {
 
 /* A push that sees the claim of a relief leaves its object to it: the relief must look. */
 static void a_relief_leaves_no_queue_behind(void **state) {
+  only_biased();
   static struct slow_relief slow;
   slow.go = slow.done = (struct gate)GATE;
   slow.rounds = scaled(2000);
@@ -276,11 +278,12 @@ static void buffers_freed_in_a_blocking_region_come_back(void **state) {
   for (int i = 0; i < 3; i++) block[i] = fh_alloc(50);
   fh_blocking_begin();
   for (int i = 0; i < 3; i++) fh_free(block[i]);
-  assert_true(stats_now().buffer_bytes == before); /* accounted at once */
+  assert_true(stats_now().buffer_bytes > before); /* they are still there */
   assert_false(fh__relief_inbox_is_empty());
   fh_blocking_end();
   fh_housekeep();
   assert_true(fh__relief_inbox_is_empty());
+  assert_true(stats_now().buffer_bytes == before);
 }
 
 static void free_bare(void *argument) { fh_free(argument); }
@@ -290,8 +293,10 @@ static void a_thread_that_never_attached_may_free(void **state) {
   struct companion companion;
   companion_start_bare(&companion, free_bare, fh_alloc(50));
   companion_join(&companion);
+  assert_int_equal(fh_check_heap(), FH_OK); /* [account.parts]: what is left for others is still counted */
+  fh_housekeep();
   assert_true(stats_now().buffer_bytes == before);
-  assert_int_equal(fh_check_heap(), FH_OK); /* [account.parts], with the foreign part */
+  assert_int_equal(fh_check_heap(), FH_OK);
 }
 
 int main(void) {

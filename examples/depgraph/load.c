@@ -53,6 +53,7 @@ struct load {
   struct shard_part shards[SHARDS];
   size_t next;    /* the next part or shard to be taken; atomic */
   bool no_memory; /* somebody found none, so all stop; atomic */
+  struct room room;
 };
 
 /* ---- sharing the work ---- */
@@ -64,6 +65,11 @@ static bool take_next(struct load *load, size_t count, size_t *taken) {
 }
 
 static void no_memory(struct load *load) { __atomic_store_n(&load->no_memory, true, __ATOMIC_RELAXED); }
+
+/* After a refusal: true if it is worth another try. */
+static bool make_room(struct load *load, unsigned *tries) {
+  return !__atomic_load_n(&load->no_memory, __ATOMIC_RELAXED) && room_make(&load->room, tries);
+}
 
 static void run_phase(struct load *load, unsigned threads, void *(*worker)(void *)) {
   load->next = 0;
@@ -101,9 +107,17 @@ static bool add_relation_mentions(struct part *part, const struct draft *draft, 
   return true;
 }
 
+static struct version *make_version(struct load *load, const struct draft *draft) {
+  struct version *version;
+  unsigned tries = 0;
+  while (!(version = version_new(draft)) && make_room(load, &tries)) {
+  }
+  return version;
+}
+
 /* Makes a version of the draft and gives it to the part's list. */
-static struct version *add_version(struct part *part, const struct draft *draft) {
-  FH_AUTO struct version *version = version_new(draft);
+static struct version *add_version(struct load *load, struct part *part, const struct draft *draft) {
+  FH_AUTO struct version *version = make_version(load, draft);
   if (!version) return NULL;
   fh_publish(version);
   if (add_mention(part, draft->package, version, DEFINES)) return FH_MOVE(version);
@@ -111,8 +125,8 @@ static struct version *add_version(struct part *part, const struct draft *draft)
   return NULL;
 }
 
-static bool take_stanza(struct part *part, const struct draft *draft) {
-  struct version *version = add_version(part, draft);
+static bool take_stanza(struct load *load, struct part *part, const struct draft *draft) {
+  struct version *version = add_version(load, part, draft);
   if (!version) return false;
   part->texts += draft->version.length > 0;
   part->relations += draft->relation_count;
@@ -121,11 +135,11 @@ static bool take_stanza(struct part *part, const struct draft *draft) {
   return true;
 }
 
-static bool parse_part(struct part *part) {
+static bool parse_part(struct load *load, struct part *part) {
   struct parser parser;
   parser_init(&parser, part->text, part->is_last);
   enum parsed parsed;
-  while ((parsed = parser_next(&parser)) == PARSED_STANZA && take_stanza(part, &parser.draft)) fh_safepoint();
+  while ((parsed = parser_next(&parser)) == PARSED_STANZA && take_stanza(load, part, &parser.draft)) fh_safepoint();
   part->lines = parser.line;
   part->stanzas = parser.stanzas;
   part->skipped = parser.skipped;
@@ -141,7 +155,7 @@ static void *parse_worker(void *argument) {
   FH_ATTACHED(status, "parser");
   if (status != FH_OK) no_memory(load);
   while (take_next(load, load->part_count, &i))
-    if (!parse_part(&load->parts[i])) no_memory(load);
+    if (!parse_part(load, &load->parts[i])) no_memory(load);
   return NULL;
 }
 
@@ -168,11 +182,19 @@ static bool link_alternative(struct package *package, const struct mention *ment
   return true;
 }
 
-static bool link_mention(struct shard *shard, struct mention *mention) {
+/* False: no memory, and what is there is whole: the mention can be linked again. */
+static bool try_link_mention(struct shard *shard, struct mention *mention) {
   struct span name = {mention->name, mention->name_length};
   struct package *package = shard_intern(shard, name, mention->hash);
   if (!package) return false;
   return mention->alternative == DEFINES ? link_version(package, mention) : link_alternative(package, mention);
+}
+
+static bool link_mention(struct load *load, struct shard *shard, struct mention *mention) {
+  unsigned tries = 0;
+  while (!try_link_mention(shard, mention))
+    if (!make_room(load, &tries)) return false;
+  return true;
 }
 
 static bool is_provided(const struct package *package) {
@@ -192,14 +214,22 @@ static void count_packages(struct shard_part *part) {
   }
 }
 
+static struct shard *make_shard(struct load *load, uint32_t index) {
+  struct shard *shard;
+  unsigned tries = 0;
+  while (!(shard = shard_new(index)) && make_room(load, &tries)) {
+  }
+  return shard;
+}
+
 /* The shard is handed to the main thread in any case, so it is published in any case. */
 static bool link_shard(struct load *load, uint32_t index) {
-  struct shard *shard = load->shards[index].shard = shard_new(index);
+  struct shard *shard = load->shards[index].shard = make_shard(load, index);
   bool linked = shard != NULL;
   for (size_t i = 0; linked && i < load->part_count; i++) {
     struct mentions *mentions = &load->parts[i].of_shard[index];
     for (size_t j = 0; linked && j < mentions->count; j++) {
-      linked = link_mention(shard, &mentions->at[j]);
+      linked = link_mention(load, shard, &mentions->at[j]);
       fh_safepoint();
     }
   }
@@ -272,7 +302,10 @@ static void count_graph(struct graph *graph, const struct load *load) {
 
 /* Whoever could not make a shard has said so in no_memory. */
 static struct graph *join_shards(struct load *load) {
-  struct graph *graph = load->no_memory ? NULL : graph_new();
+  struct graph *graph = NULL;
+  unsigned tries = 0;
+  while (!load->no_memory && !(graph = graph_new()) && make_room(load, &tries)) {
+  }
   if (!graph) return NULL;
   count_graph(graph, load);
   for (int i = 0; i < SHARDS; i++) fh_give(graph, shards[i], FH_MOVE(load->shards[i].shard));
@@ -309,8 +342,11 @@ static void finish(struct load *load) {
   free(load->parts);
 }
 
-struct graph *graph_load(const struct input *input, unsigned threads, struct loaded *loaded) {
+struct graph *graph_load(const struct input *input, unsigned threads, fh_slot *old, struct loaded *loaded) {
   struct load load = {0};
+  FH_AUTO struct graph *may_give_way = fh_slot_load(old);
+  if (may_give_way) load.room.old = old;
+  fh_drop(&may_give_way);
   *loaded = (struct loaded){0};
   double start = now_seconds();
   if (!cut_parts(&load, input, threads)) return NULL;
@@ -320,6 +356,7 @@ struct graph *graph_load(const struct input *input, unsigned threads, struct loa
   run_phase(&load, threads, link_worker);
   struct graph *graph = join_shards(&load);
   finish(&load);
+  loaded->gave_way = load.room.gave_way_ms > 0;
   loaded->parse_seconds = parsed - start;
   loaded->link_seconds = now_seconds() - parsed;
   return graph;

@@ -20,6 +20,9 @@ void options_help(void) {
        "  --readers N   threads that ask (default: processors, at least 2, at most 8)\n"
        "  --swaps N     how often the graph is reloaded and swapped (default 4)\n"
        "  --seconds S   how long the readers ask, at least (default 8)\n"
+       "  --design D    how references are counted: biased (the default), atomic or gil\n"
+       "  --limit L     limits memory to L bytes, or with L% to so many percent of what the first load took; a reload that\n"
+       "                does not fit beside the old graph drops that first, from 120% or so on it fits\n"
        "  --small       a short run: one measured load for each number of loaders, 2 swaps, 0.2 seconds\n"
        "  --help        this text\n"
        "\n"
@@ -53,6 +56,25 @@ static bool read_count(const char *option, const char *text, unsigned least, uns
   return false;
 }
 
+static bool read_design(const char *text, fh_design *design) {
+  for (*design = FH_DESIGN_BIASED; *design <= FH_DESIGN_GIL; ++*design)
+    if (text && !strcmp(text, fh_design_name(*design))) return true;
+  fprintf(stderr, "depgraph: --design wants biased, atomic or gil%s%s\n", text ? ", not " : "", text ? text : "");
+  return false;
+}
+
+static bool read_limit(const char *text, struct options *options) {
+  char *end = NULL;
+  errno = 0;
+  unsigned long long limit = text ? strtoull(text, &end, 10) : 0;
+  options->limit_is_percent = end && *end == '%';
+  uint64_t most = options->limit_is_percent ? 100000 : (uint64_t)1 << 47;
+  options->limit = limit;
+  if (end && end != text && text[0] != '-' && !end[options->limit_is_percent] && !errno && limit && limit <= most) return true;
+  fprintf(stderr, "depgraph: --limit wants a number of bytes, or percent as in 120%%%s%s\n", text ? ", not " : "", text ? text : "");
+  return false;
+}
+
 static void make_small(struct options *options) {
   options->rounds = 1;
   options->swaps = 2;
@@ -71,6 +93,8 @@ static bool read_valued(struct options *options, const char *word, const char *v
   if (is_option(word, "--readers")) return read_count("--readers", value, 1, THREADS_MAX, &options->readers);
   if (is_option(word, "--swaps")) return read_count("--swaps", value, 0, SWAPS_MAX, &options->swaps);
   if (is_option(word, "--seconds")) return read_number("--seconds", value, 0, 86400, &options->seconds);
+  if (is_option(word, "--limit")) return read_limit(value, options);
+  if (is_option(word, "--design")) return read_design(value, &options->design);
   fprintf(stderr, "depgraph: there is no option %s; --help shows those that there are\n", word);
   return false;
 }

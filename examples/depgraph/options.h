@@ -3,7 +3,9 @@
 #ifndef DEPGRAPH_OPTIONS_H
 #define DEPGRAPH_OPTIONS_H
 
+#include <freehold/runtime.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { THREADS_MAX = 64, SWAPS_MAX = 1000, ROUNDS_MAX = 9 };
 
@@ -14,6 +16,9 @@ struct options {
   unsigned rounds;  /* measured loads with each number of threads */
   double seconds;   /* how long readers ask, at least */
   double counted_seconds; /* the same in the run that counts every path */
+  fh_design design; /* how references are counted */
+  uint64_t limit;   /* of memory: bytes, or percent of what the first load took; 0: none */
+  bool limit_is_percent;
   const char *file; /* NULL: the packages that this system knows; "-": standard input */
 };
 

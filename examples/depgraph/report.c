@@ -131,6 +131,20 @@ static void report_swaps(const struct served *served) {
   }
 }
 
+static void report_limit(const struct run *run) {
+  if (!run->limit) return;
+  unsigned gave_way = 0;
+  for (unsigned i = 0; i < run->served.swaps; i++) gave_way += run->served.swap[i].gave_way;
+  heading("Limit");
+  printf("  %-44s %12.1f MiB\n", "limit of memory", mib(run->limit));
+  line("allocations that it refused", run->stats.refused);
+  line("emergency collections", run->stats.emergencies);
+  line("reloads", run->served.swaps);
+  line("  that the old graph had to give way to", gave_way);
+  line("questions answered with \"being reloaded\"", run->served.reloading);
+  line("questions without memory for their answer", run->served.refused);
+}
+
 /* The owner's inline path is counted only by a run that takes it out of line, which is not the run that was timed. */
 static void report_paths(const fh_stats *main, const fh_stats *counted) {
   const struct {
@@ -185,13 +199,14 @@ static bool report_checks(const struct run *run, const struct run *counted) {
 }
 
 bool report(const struct options *options, const struct input *input, const struct run *run, const struct run *counted) {
-  printf("depgraph: dependencies of Debian packages on Freehold %s\n", fh_version());
+  printf("depgraph: dependencies of Debian packages on Freehold %s, the %s design\n", fh_version(), fh_design_name(options->design));
   report_input(input, run);
   report_graph(run);
   report_loads(options, run);
   report_queries(&run->served);
   report_collections(&run->stats);
   report_swaps(&run->served);
+  report_limit(run);
   report_paths(&run->stats, &counted->stats);
   return report_checks(run, counted);
 }

@@ -9,7 +9,7 @@
 /* ---- loading ---- */
 
 static bool load_into_root(const struct input *input, unsigned threads, struct loaded *loaded) {
-  struct graph *graph = graph_load(input, threads, loaded);
+  struct graph *graph = graph_load(input, threads, &graph_root, loaded);
   if (!graph) return false;
   FH_AUTO struct graph *old = fh_slot_swap(&graph_root, graph);
   return true;
@@ -32,6 +32,12 @@ static void note_graph(struct run *run) {
   run->buffer_bytes = stats.buffer_bytes;
 }
 
+/* A limit in percent is one of what the first load took. */
+static bool set_limit(const struct options *options, struct run *run) {
+  run->limit = options->limit_is_percent ? run->graph_bytes * options->limit / 100 : options->limit;
+  return !options->limit_is_percent || fh_limits_set(0, run->limit) == FH_OK;
+}
+
 /* The first load, whose problems are shown. */
 static enum run_result load_first(const struct options *options, const struct input *input, struct run *run) {
   progress("loading %s", input->name);
@@ -39,7 +45,8 @@ static enum run_result load_first(const struct options *options, const struct in
   problems_print(&run->loaded.problems, input->name);
   if (!loaded) return RUN_NO_MEMORY;
   note_graph(run);
-  return run->graph.stanzas ? RUN_DONE : RUN_NOTHING_LOADED;
+  if (!run->graph.stanzas) return RUN_NOTHING_LOADED;
+  return set_limit(options, run) ? RUN_DONE : RUN_NO_MEMORY;
 }
 
 static bool measure_load(const struct input *input, unsigned threads, struct load_time *time, unsigned round) {
@@ -93,6 +100,7 @@ static enum run_result work_counted(const struct options *options, const struct 
   progress("the run that counts paths");
   if (!load_into_root(input, options->loaders, &run->loaded)) return RUN_NO_MEMORY;
   note_graph(run);
+  if (!set_limit(options, run)) return RUN_NO_MEMORY;
   if (!serve(options, input, options->counted_seconds, 1, &run->served)) return RUN_NO_MEMORY;
   conclude(run);
   return RUN_DONE;
@@ -117,7 +125,8 @@ static enum run_result work_attached(run_work *work, const struct options *optio
 /* The root slot is the runtime's to clear at its end. */
 static enum run_result run_with(uint32_t flags, run_work *work, const struct options *options, const struct input *input,
                                 struct run *run) {
-  fh_options runtime = {.flags = flags};
+  fh_options runtime = {.flags = flags, .design = options->design};
+  if (!options->limit_is_percent) runtime.hard_limit = options->limit;
   fh_status status = fh_init(&runtime);
   if (status != FH_OK) {
     fprintf(stderr, "depgraph: the runtime does not start: %s\n", fh_status_name(status));

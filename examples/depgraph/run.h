@@ -21,6 +21,7 @@ struct run {
   struct loaded loaded; /* the first load; its problems are the input's */
   struct graph_counts graph;
   uint64_t graph_bytes; /* live bytes with one graph and nothing else */
+  uint64_t limit;       /* bytes; 0: none */
   uint64_t object_bytes, buffer_bytes;
   struct load_time load_time[THREADS_MAX]; /* by threads - 1 */
   struct served served;

@@ -18,21 +18,36 @@ fh_slot graph_root;
 struct reader {
   pthread_t thread;
   const bool *stop; /* atomic */
+  bool limited;     /* memory has a limit: a question that it refuses is asked again later */
+  uint64_t reloading, refused;
   struct query_count count[QUERIES];
   struct search search;
   bool failed;
 };
 
+static void wait_ms(long ms) {
+  FH_BLOCKING();
+  sleep_ms(ms);
+}
+
 /* A graph is held for one question at most, so that an old one is garbage soon after the swap. */
 static bool ask(struct reader *reader, enum query query) {
   FH_AUTO struct graph *graph = fh_slot_load(&graph_root);
+  if (!graph) { /* it gave way to the next one: "being reloaded" */
+    reader->reloading++;
+    wait_ms(1);
+    return true;
+  }
   double start = now_seconds();
   enum answered answered = query_ask(&reader->search, graph, query);
   struct query_count *count = &reader->count[query];
   count->seconds += now_seconds() - start;
   count->asked++;
   count->answered += answered == ANSWERED;
-  return answered != ANSWERED_NO_MEMORY;
+  if (answered != ANSWERED_NO_MEMORY) return true;
+  reader->refused++;
+  if (reader->limited) wait_ms(1); /* at once it would only be refused again */
+  return reader->limited;
 }
 
 static void *read_graph(void *argument) {
@@ -46,12 +61,13 @@ static void *read_graph(void *argument) {
   return NULL;
 }
 
-static unsigned start_readers(struct reader *readers, unsigned wanted, const bool *stop) {
+static unsigned start_readers(struct reader *readers, const struct options *options, const bool *stop) {
   unsigned started = 0;
-  for (; started < wanted; started++) {
+  for (; started < options->readers; started++) {
     struct reader *reader = &readers[started];
     search_init(&reader->search, started + 1);
     reader->stop = stop;
+    reader->limited = options->limit > 0;
     if (pthread_create(&reader->thread, NULL, read_graph, reader) != 0) break;
   }
   return started;
@@ -66,6 +82,8 @@ static bool join_readers(struct reader *readers, unsigned started, struct served
     pthread_join(reader->thread, NULL);
     failed |= reader->failed;
     served->wrong += reader->search.wrong;
+    served->reloading += reader->reloading;
+    served->refused += reader->refused;
     for (int query = 0; query < QUERIES; query++) {
       served->count[query].asked += reader->count[query].asked;
       served->count[query].answered += reader->count[query].answered;
@@ -82,11 +100,6 @@ static struct memory measure(void) {
   fh_stats stats = {.size = sizeof stats};
   if (fh_stats_get(&stats) != FH_OK) return (struct memory){0};
   return (struct memory){.live = stats.live_bytes, .resident = resident_bytes()};
-}
-
-static void wait_ms(long ms) {
-  FH_BLOCKING();
-  sleep_ms(ms);
 }
 
 /* A reader may hold the old graph for the rest of its question, and mutators destroy what is theirs at their own
@@ -107,14 +120,16 @@ static bool swap_graph(const struct options *options, const struct input *input,
   struct loaded loaded;
   *swap = (struct swap){.before = measure()};
   double start = now_seconds();
-  struct graph *graph = graph_load(input, options->loaders, &loaded);
+  struct graph *graph = graph_load(input, options->loaders, &graph_root, &loaded);
   problems_finish(&loaded.problems);
   if (!graph) return false;
   uint64_t objects = graph_objects_of(graph);
   double loaded_at = now_seconds();
   swap->load_seconds = loaded_at - start;
   swap->both = measure();
-  fh_release(fh_slot_swap(&graph_root, graph));
+  swap->gave_way = loaded.gave_way;
+  struct graph *old = fh_slot_swap(&graph_root, graph);
+  if (old) fh_release(old);
   swap->came_back = collect_down_to(objects, &swap->collections);
   swap->collect_seconds = now_seconds() - loaded_at;
   swap->after = measure();
@@ -139,9 +154,10 @@ static bool swap_all(const struct options *options, const struct input *input, d
 
 static void describe_longest(char *text, size_t room) {
   FH_AUTO struct graph *graph = fh_slot_load(&graph_root);
+  text[0] = '\0';
+  if (!graph) return; /* it gave way to one that did not fit either */
   FH_AUTO struct answer *longest = fh_slot_load(&graph->longest);
   size_t used = 0;
-  text[0] = '\0';
   for (size_t i = 0; longest && i < longest->count && used < room; i++)
     used += (size_t)snprintf(text + used, room - used, "%s%s", i ? " > " : "", longest->items[i].package->name->bytes);
 }
@@ -152,7 +168,7 @@ bool serve(const struct options *options, const struct input *input, double seco
   struct reader *readers = calloc(options->readers, sizeof *readers);
   if (!readers) return false;
   double start = now_seconds();
-  served->readers = start_readers(readers, options->readers, &stop);
+  served->readers = start_readers(readers, options, &stop);
   bool fine = swap_all(options, input, seconds, swaps, served);
   __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
   fine &= join_readers(readers, served->readers, served);

@@ -22,6 +22,7 @@ struct swap {
   double load_seconds, collect_seconds;
   unsigned collections; /* asked for until the old graph was gone */
   bool came_back;       /* the objects of exactly one graph live */
+  bool gave_way;        /* the old graph went before the new one was there: both did not fit */
 };
 
 struct served {
@@ -29,6 +30,8 @@ struct served {
   double seconds;
   struct query_count count[QUERIES];
   uint64_t wrong;
+  uint64_t reloading; /* questions answered with "being reloaded" */
+  uint64_t refused;   /* questions for whose answer the limit left no memory */
   unsigned swaps;
   struct swap swap[SWAPS_MAX];
   char longest[512]; /* the longest shortest path that was found, in words */

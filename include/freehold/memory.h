@@ -13,7 +13,8 @@ extern "C" {
  *
  * Shape:   n from 0 to 2^47; aligned to 16. fh_alloc_zeroed zeroes. fh_realloc(NULL, n) allocates. fh_free(NULL) is nothing.
  * Owns:    the caller owns the block.
- * Threads: fh_alloc, fh_alloc_zeroed, fh_realloc: an attached thread. fh_free: any thread, in any state, also in dealloc.
+ * Threads: fh_alloc, fh_alloc_zeroed, fh_realloc: an attached thread. fh_free: any thread, in any state, also in dealloc;
+ *          a block that a thread frees which is not attached waits for a safepoint of one that is.
  * Runs:    nothing.
  * Errors:  NULL if there is no memory or the hard limit is reached; fh_realloc then leaves the block as it was. Traps: not attached.
  * Source:  docs/heap.md. */
@@ -68,7 +69,7 @@ FH_API FH_MUST_USE fh_status fh_reclaim(void);
  *
  * Shape:   `most`: stops looking into further heaps when about so many bytes were given back; 0: does all.
  * Owns:    returns by how many bytes the process became smaller during the call; others may have changed that, too.
- * Threads: an attached thread.
+ * Threads: an attached thread; the main thread leaves the heaps of sleepers alone (docs/heap.md).
  * Runs:    a safepoint; no collection. Takes as long as the allocator needs to walk these heaps.
  * Errors:  0 where no safepoint may be.
  * Source:  docs/embedding.md, "Limits". */

@@ -64,18 +64,15 @@ extern char __dso_handle; /* its address says which library or program this is *
 /* A safepoint that pthread_exit came out of had taken what it attended to: it is raised again. */
 static void resume_work(struct fh__mutator *me) {
   bool interrupted = me->finalizing || me->collecting;
+  if (me->dying.first) fh__ref_defer_dying(me);
   me->destroying = me->finalizing = me->collecting = me->telling = false;
   if (me->finalized_now) fh__ref_end_finalizer(me);
   fh__garbage_resume(me);
   if (interrupted) fh__attend(&me->sync, FH__ATTEND_WORK);
+  if (me->events) fh__attend(&me->sync, FH__ATTEND_LIMIT);
 }
 
-static void detach_at_exit(void *argument) {
-  (void)argument;
-  struct fh__thread *thread = &fh__thread;
-  thread->past_exit = true;
-  struct fh__mutator *me = thread->mutator;
-  if (!me) return;
+static void leave_at_exit(struct fh__mutator *me) {
   if (is_blocking(&me->modes) && !fh_is_attached()) fh__mutator_go_online(me);
   reset_levels(&me->modes);
   me->no_safepoint = me->in_dealloc = 0;
@@ -83,6 +80,18 @@ static void detach_at_exit(void *argument) {
   while (me->held_count) fh_unlock(me->held[0]);
   resume_work(me); /* pthread_exit may have come out of anything */
   fh__unbind(me);
+}
+
+static void detach_at_exit(void *argument) {
+  (void)argument;
+  struct fh__thread *thread = &fh__thread;
+  thread->past_exit = true;
+  if (thread->mutator) leave_at_exit(thread->mutator);
+  if (!fh__shared.heap_is_ours) return;
+  /* What the allocator does with a heap that ends must not be under way when somebody forks. */
+  fh__mutex_lock(&fh__stop.lock);
+  fh__backend_thread_done();
+  fh__mutex_unlock(&fh__stop.lock);
 }
 
 /* Two lines. The first runs before pthread-key destructors, while the allocator's heap of this thread is alive. The second is for
@@ -127,6 +136,7 @@ static fh_status stay(struct fh__mutator *me) {
     return FH_ENOMEM;
   }
   arm_exit(thread);
+  if (FH__TORTURE) fh__attend(&me->sync, FH__ATTEND_COLLECT);
   fh_safepoint();
   return FH_OK;
 }
@@ -144,20 +154,33 @@ static fh_status bind(const char *name) {
 /* Without a reserve: nobody else runs, so what the queues cannot take is merged in the owner's place. */
 void fh__bind_for_shutdown(uint32_t id) { come_in(fh__mutator_of(fh__registry_adopt_closed(id)), "shutdown"); }
 
+static bool has_work(const struct fh__mutator *me) {
+  return fh__ref_has_finalizers(me) || me->deferred.first || me->garbage;
+}
+
 /* Finishes what waits for this thread; finalizers may make more of it, but not for ever. */
 static void finish_work(struct fh__mutator *me) {
   enum { ROUNDS = 100 };
   for (int round = 0; round < ROUNDS; round++) {
     fh__merge_own(me);
     fh__safepoint_run(me);
-    if (!fh__ref_has_finalizers(me) && !me->deferred.first && !me->garbage) return;
+    if (!has_work(me)) return;
+  }
+}
+
+/* The same, and its limbo is sealed: others free it when it is ripe. Looking after sleepers on the way makes more work. */
+static void finish_for_good(struct fh__mutator *me) {
+  enum { ROUNDS = 100 };
+  for (int round = 0; round < ROUNDS; round++) {
+    finish_work(me);
+    fh__relief_limbo(me, true);
+    if (!has_work(me)) return;
   }
 }
 
 void fh__unbind(struct fh__mutator *me) {
   do {
-    finish_work(me);
-    fh__relief_limbo(me, true); /* sealed: others free it when it is ripe */
+    finish_for_good(me);
     fh__producer_close(&me->producer);
     fh__quarantine_flush(me);
     fh__account_settle(&me->account);
@@ -177,6 +200,7 @@ fh_status fh_hold(void) {
 }
 
 void fh_unhold(void) {
+  if (!fh__is_up()) fh__misuse("fh_unhold", NULL, "the runtime does not run");
   if (!fh__registry_unhold()) fh__misuse("fh_unhold", NULL, "nobody holds the runtime");
 }
 
@@ -231,10 +255,13 @@ void fh_detach(void) {
   check_may_leave(me, "fh_detach");
   if (FH__CHECKED && me->held_count) fh__misuse("fh_detach", me->held[0], "detached while holding an object's lock");
   if (FH__CHECKED && me->critical) fh__misuse("fh_detach", NULL, "detached inside a critical section");
-  if (modes->top)
+  if (modes->top) {
     leave_nested(me);
-  else
-    fh__unbind(me);
+    return;
+  }
+  if (FH__CHECKED && (me->telling || me->finalized_now || me->finalizing_garbage))
+    fh__misuse("fh_detach", NULL, "the last detach, inside a finalizer or the memory callback");
+  fh__unbind(me);
 }
 
 bool fh_is_attached(void) { return fh__self() != &fh__nobody; }

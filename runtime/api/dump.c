@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/sanitize.h"
 #include "collect/collect.h"
 #include "mutator/pressure.h"
 #include "sync/stop.h"
@@ -84,6 +85,7 @@ static void dump_runtime(struct out *out) {
   put(out, fh__backend_name());
   put(out, ", ");
   put(out, phase_name(FH__LOAD(&fh__shared.phase, RELAXED)));
+  if (FH__TORTURE) put_named(out, ", seed", fh__torture_seed());
   put(out, "\n");
 }
 
@@ -130,7 +132,7 @@ static void dump_attention(struct out *out, uint32_t bits) {
     }
 }
 
-static void dump_doing(struct out *out, const struct fh__mutator *mutator) {
+static FH__UNWATCHED void dump_doing(struct out *out, const struct fh__mutator *mutator) {
   if (mutator->finalizing || mutator->finalizing_garbage) put(out, ", in a finalizer");
   if (mutator->in_dealloc) put(out, ", in dealloc");
   if (mutator->collecting) put(out, ", collecting");
@@ -142,7 +144,7 @@ static void dump_doing(struct out *out, const struct fh__mutator *mutator) {
   if (mutator->lost) put(out, ", lost in a fork");
 }
 
-static void dump_mutator(struct out *out, const struct fh__mutator *mutator) {
+static FH__UNWATCHED void dump_mutator(struct out *out, const struct fh__mutator *mutator) {
   static const char *const states[] = {"detached", "attached", "stopped", "claimed"};
   const struct fh__sync_local *sync = &mutator->sync;
   uint32_t state = FH__LOAD(&sync->state, RELAXED);

@@ -15,6 +15,7 @@
 #include "api/safepoint.h"
 #include "base/trap.h"
 #include "mutator/lost.h"
+#include "ref/relief.h"
 #include "ref/slot.h"
 #include "sync/stop.h"
 
@@ -45,8 +46,14 @@ static void unlock_everything(void) {
   fh__runtime_unlock();
 }
 
+static bool is_barred(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_BARRED; }
+
 void fh_fork_prepare(void) {
   struct fh__mutator *me = fh__self();
+  if (is_barred()) { /* the locks may be held by threads that are not there */
+    fh__thread.forking = true;
+    return;
+  }
   bool attached = me != &fh__nobody;
   if (FH__CHECKED && attached && me->in_dealloc) fh__misuse("fh_fork_prepare", NULL, "fork inside dealloc");
   if (FH__CHECKED && attached && me->no_safepoint) fh__misuse("fh_fork_prepare", NULL, "fork where no safepoint may be");
@@ -61,9 +68,18 @@ void fh_fork_prepare(void) {
 
 static void resume(void) {
   fh__thread.forking = false;
-  FH__BUMP(&fh__shared.forks, 1);
+  if (fh__is_up()) FH__BUMP(&fh__shared.forks, 1);
   unlock_everything();
   fh__stop_end(attached_self());
+}
+
+/* [queue.drained]: who saw STOPPED left the look at the queues to the resume. A thread that is not attached leaves it to others. */
+static void look_at_queues(void) {
+  struct fh__mutator *me = fh__self();
+  if (me != &fh__nobody)
+    fh__merge_after_resume(me);
+  else if (fh__is_up())
+    fh__relief_ask();
 }
 
 static void require_prepared(const char *call) {
@@ -72,8 +88,12 @@ static void require_prepared(const char *call) {
 
 void fh_fork_parent(void) {
   require_prepared("fh_fork_parent");
+  if (is_barred()) {
+    fh__thread.forking = false;
+    return;
+  }
   resume();
-  if (fh__self() != &fh__nobody) fh__merge_after_resume(fh__self());
+  look_at_queues();
 }
 
 /* ---- the child ---- */
@@ -97,24 +117,28 @@ static void bar(void) {
 
 void fh_fork_child(void) {
   require_prepared("fh_fork_child");
+  if (is_barred()) {
+    fh__thread.forking = false;
+    return;
+  }
   struct fh__mutator *survivor = fh__thread.mutator;
   bury_the_lost(survivor);
   fh__stop.starving = 0;
   if (fh__gil.on) fh__gil_reset(attached_self());
   bool goes_on = fh__runtime_survives_fork(survivor != NULL);
   resume();
-  if (!goes_on)
+  if (!goes_on) {
     bar();
-  else if (fh__self() != &fh__nobody)
-    fh__merge_after_resume(fh__self());
+    return;
+  }
+  look_at_queues();
+  if (fh__is_up()) fh__relief_ask(); /* a lost thread may have left something and not yet said so */
 }
 
 /* ---- by itself ---- */
 
 /* While the runtime is down a fork is followed: somebody may be starting it just now. */
-static bool follows(void) { return fh__shared.options.fork == FH_FORK_FOLLOW || !fh__is_up(); }
-
-static bool is_barred(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_BARRED; }
+static bool follows(void) { return !fh__is_up() || fh__shared.options.fork == FH_FORK_FOLLOW; }
 
 static void before_fork(void) {
   if (fh__thread.forking || is_barred() || !follows()) return;
@@ -136,7 +160,7 @@ static void after_fork_in_parent(void) {
 static void after_fork_in_child(void) {
   if (take_over())
     fh_fork_child();
-  else if (!fh__thread.forking && fh__is_up())
+  else if (!fh__thread.forking)
     bar();
 }
 

@@ -16,9 +16,9 @@ static void wait_for(struct fh__mutator *me, void *object, const char *call, voi
     return;
   }
   me->returning = true;
-  fh__go_offline(me);
   me->locking[0] = object; /* for the child of a fork */
   me->locking[1] = holding;
+  fh__go_offline(me);
   fh__byte_lock_wait(lock_of(object));
   fh__mutator_go_online(me);
   me->locking[0] = me->locking[1] = NULL;

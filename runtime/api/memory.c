@@ -22,7 +22,7 @@ void *fh_alloc(size_t n) {
   void *block = fh__backend_alloc(gross(n));
   if (!block) return NULL;
   size_t bytes = fh__backend_usable(block);
-  if (FH__LIKELY(fh__account_spend_part(&me->account, &me->account.buffers, bytes)) || fh__pressure_draw(me)) return block;
+  if (FH__LIKELY(fh__account_spend_part(&me->account, &me->account.buffers, bytes)) || fh__pressure_draw(me, bytes)) return block;
   fh__account_return_part(&me->account, &me->account.buffers, bytes);
   fh__backend_free(block);
   return NULL;
@@ -34,36 +34,48 @@ void *fh_alloc_zeroed(size_t n) {
   return block;
 }
 
+/* A smaller block in the place of a larger one is never refused: the account only falls. */
+static void *shrink(struct fh__mutator *me, void *block, size_t before, size_t n) {
+  void *moved = fh__backend_alloc(gross(n));
+  if (!moved) return NULL;
+  size_t after = fh__backend_usable(moved);
+  if (after > before) { /* it would be no smaller */
+    fh__backend_free(moved);
+    return block;
+  }
+  memcpy(moved, block, n);
+  fh__backend_free(block);
+  fh__account_return_part(&me->account, &me->account.buffers, before - after);
+  return moved;
+}
+
+/* Allocates, copies and frees, as the allocator would, so that the account is asked for the new block while the old one is
+ * there, and for exactly what it has. */
 void *fh_realloc(void *block, size_t n) {
   if (!block) return fh_alloc(n);
   struct fh__mutator *me = fh__self_or_trap("fh_realloc", NULL);
   if (n >> BYTES_LIMIT_SHIFT) return NULL;
   size_t before = fh__backend_usable(block);
-  /* The account is asked for the most that can be needed at once, before the old block may be gone. */
-  if (!fh__account_spend_part(&me->account, &me->account.buffers, gross(n)) && !fh__pressure_draw(me)) {
-    fh__account_return_part(&me->account, &me->account.buffers, gross(n));
-    return NULL;
-  }
-  void *moved = fh__backend_realloc(block, gross(n));
-  fh__account_return_part(&me->account, &me->account.buffers, gross(n));
+  if (gross(n) <= before) return gross(n) >= before / 2 ? block : shrink(me, block, before, n);
+  void *moved = fh_alloc(n);
   if (!moved) return NULL;
+  memcpy(moved, block, before - FH__BUFFER_LINK);
   fh__account_return_part(&me->account, &me->account.buffers, before);
-  if (!fh__account_spend_part(&me->account, &me->account.buffers, fh__backend_usable(moved))) fh__pressure_overdraw(me);
+  fh__backend_free(block);
   return moved;
 }
 
 void fh_free(void *block) {
   if (!block) return;
-  size_t bytes = fh__backend_usable(block);
   struct fh__mutator *me = fh__self();
   if (FH__LIKELY(me != &fh__nobody)) {
-    fh__account_return_part(&me->account, &me->account.buffers, bytes);
+    fh__account_return_part(&me->account, &me->account.buffers, fh__backend_usable(block));
     fh__backend_free(block);
     return;
   }
-  fh__account_free_foreign(bytes);
-  /* In a blocking region somebody else may be tidying this thread's heap: leave the block to an attached thread. */
-  if (fh__thread.mutator)
+  /* In a blocking region somebody else may be tidying this thread's heap; and a fork stops no thread that is not attached, which
+   * must therefore not be inside the allocator then: the block is left to an attached one. */
+  if (fh__is_up())
     fh__relief_free_later(block);
   else
     fh__backend_free(block);
@@ -119,6 +131,7 @@ fh_status fh_reclaim(void) {
   (void)fh_collect(2);
   fh__safepoint_housekeep(me); /* finalizers, and the limbo of what they and the collection released */
   fh__account_settle(&me->account);
+  me->refused = 0;
   return has_room_for(wanted) ? FH_OK : FH_ELIMIT;
 }
 

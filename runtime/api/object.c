@@ -35,7 +35,7 @@ static FH__COLD void *undo_new(struct fh__mutator *me, const fh_type *type, fh_o
 }
 
 static void *new_large(struct fh__mutator *me, fh_type *type) {
-  if (!fh__account_spend(&me->account, type->usable) && !fh__pressure_draw(me)) return undo_new(me, type, NULL);
+  if (!fh__account_spend(&me->account, type->usable) && !fh__pressure_draw(me, type->usable)) return undo_new(me, type, NULL);
   fh_object *object = fh__backend_alloc_zeroed(type->alloc_size);
   if (!object || !finish_new(me, type, object)) return undo_new(me, type, object);
   return object;
@@ -47,7 +47,7 @@ void *fh_new(fh_type *type) {
   if (FH__CHECKED) check_type("fh_new", type, false);
   size_t size = type->small_size;
   if (FH__UNLIKELY(!size)) return type->item_size ? fh_new_items(type, 0) : new_large(me, type);
-  if (FH__UNLIKELY(!fh__account_spend(&me->account, type->usable)) && !fh__pressure_draw(me)) return undo_new(me, type, NULL);
+  if (FH__UNLIKELY(!fh__account_spend(&me->account, type->usable)) && !fh__pressure_draw(me, type->usable)) return undo_new(me, type, NULL);
   fh_object *object = fh__backend_alloc_small(size, sizeof *object);
   if (FH__UNLIKELY(!object) || FH__UNLIKELY(!finish_new(me, type, object))) return undo_new(me, type, object);
   return object;
@@ -63,7 +63,7 @@ void *fh_new_items(fh_type *type, size_t count) {
   fh_object *object = fh__backend_alloc_zeroed(size & ~(size_t)15);
   if (!object) return NULL;
   size_t bytes = fh__backend_usable(object);
-  bool granted = fh__account_spend_part(&me->account, &me->account.items, bytes) || fh__pressure_draw(me);
+  bool granted = fh__account_spend_part(&me->account, &me->account.items, bytes) || fh__pressure_draw(me, bytes);
   if (!granted || !finish_new(me, type, object)) {
     fh__account_return_part(&me->account, &me->account.items, bytes);
     fh__backend_free(object);

@@ -59,10 +59,13 @@ static fh_status fill_options(fh_options *filled, const fh_options *given, size_
 }
 
 static void start(const fh_options *options, int64_t soft, int64_t hard) {
+  if (FH__TORTURE) fh__torture_start();
   fh__log_to(options->log, options->log_context);
   fh__shared.options = *options;
   fh__account_start(soft, hard);
   fh__pressure = (struct fh__pressure){0};
+  fh__stop.count = 0; /* forks while the runtime was down counted */
+  fh__durations_reset();
   fh__shared.design = options->design;
   fh__types_start(options->design == FH_DESIGN_ATOMIC);
   fh__gil.on = options->design == FH_DESIGN_GIL;
@@ -89,7 +92,6 @@ static fh_status init_locked(const fh_options *options, size_t size) {
   if (status) return status;
   start(&filled, soft, hard);
   users = 1;
-  fh__fork_watch();
   fh__registry_set_open();
   FH__STORE_(&fh__shared.phase, FH__PHASE_RUNNING, RELEASE); /* partner: the acquire of every attach */
   return FH_OK;
@@ -98,6 +100,7 @@ static fh_status init_locked(const fh_options *options, size_t size) {
 fh_status fh__init(const fh_options *options, size_t size, uint32_t abi) {
   if (abi != FH_ABI || size != sizeof(fh_options)) return FH_EVERSION;
   if (is_barred()) return FH_ESHUTDOWN;
+  fh__fork_watch(); /* before the lock is taken: from here on a fork finds it free */
   fh__mutex_lock(&lock);
   fh_status status = init_locked(options, size);
   fh__mutex_unlock(&lock);
@@ -142,8 +145,8 @@ static void free_everything(void) {
   fh__mutex_lock(&fh__registry.lock); /* readers of statistics hold it */
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
+    FH__STORE_(&fh__registry.table[fh__i.id], NULL, RELAXED); /* first: fh_dump takes no lock */
     fh__mutator_destroy(fh__mutator_of(sync));
-    fh__registry.table[fh__i.id] = NULL;
   }
   fh__registry.count = fh__registry.free_head = 0;
   fh__registry.adoptions = 0;

@@ -38,7 +38,12 @@ static FH__COLD void hand_over(struct fh__mutator *me) {
   fh__gil_let_others(turn);
   fh__mutator_go_online(me);
   me->returning = false;
-  FH__ADD(&fh__gil.switches, 1, RELAXED);
+  if (FH__LOAD(&fh__gil.turn, RELAXED) != turn + 1) FH__ADD(&fh__gil.switches, 1, RELAXED); /* else nobody wanted it */
+}
+
+/* In torture builds COLLECT is always up, so that every safepoint comes here. */
+static bool torture_wants_one(struct fh__mutator *me) {
+  return FH__TORTURE && fh_gc_is_enabled() && fh__torture_collects(&me->torture_turns);
 }
 
 static void attend_to(struct fh__mutator *me, uint32_t bits) {
@@ -48,14 +53,18 @@ static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_INBOX) fh__relief_inbox(me);
   if (bits & FH__ATTEND_DESTROY) fh__ref_run_deferred(me);
   if (bits & FH__ATTEND_GARBAGE && !me->collecting) fh__garbage_finish(me);
-  if (bits & FH__ATTEND_COLLECT && fh__collect_is_due()) fh__collect(me);
+  if (bits & FH__ATTEND_COLLECT && torture_wants_one(me)) fh__collect(me);
+  if (bits & FH__ATTEND_COLLECT) fh__collect_if_due(me);
   if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);
   if (bits & FH__ATTEND_LIMIT) fh__pressure_tell(me);
   if (FH__UNLIKELY(bits & FH__ATTEND_PURGE)) fh__backend_tidy();
 }
 
 static void run_once(struct fh__mutator *me) {
-  if (FH__LOAD(&me->sync.attention, ACQUIRE) & FH__ATTEND_STOP) fh__state_park(&me->sync);
+  if (FH__LOAD(&me->sync.attention, ACQUIRE) & FH__ATTEND_STOP) {
+    fh__state_park(&me->sync);
+    fh__mutator_look_around(me); /* while nobody was ATTACHED, nobody could be asked */
+  }
   uint32_t bits = take_attention(me);
   if (FH__UNLIKELY(bits & FH__ATTEND_GIL)) hand_over(me);
   attend_to(me, bits);
@@ -67,6 +76,7 @@ void fh__safepoint_run(struct fh__mutator *me) {
   /* What the first turn brought up is done in a second one; more waits for the next safepoint, so that this one ends. */
   if (FH__LOAD(&me->sync.attention, RELAXED)) run_once(me);
   fh__producer_refill(&me->producer);
+  if (FH__TORTURE) FH__OR(&me->sync.attention, (uint32_t)FH__ATTEND_COLLECT, RELAXED);
   fh__critical_resume(me);
 }
 

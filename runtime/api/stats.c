@@ -52,7 +52,7 @@ static void add_counters(fh_stats *stats, const struct fh__counters *counters) {
 }
 
 static void add_mutators(fh_stats *stats) {
-  int64_t credit = 0, items = 0, buffers = FH__LOAD(&fh__account.foreign, RELAXED), dead = 0;
+  int64_t credit = 0, items = 0, buffers = 0, dead = 0;
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     const struct fh__mutator *mutator = fh__mutator_of(sync);

@@ -7,16 +7,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FH__LOAD(p, order) __atomic_load_n((p), __ATOMIC_##order)
-#define FH__STORE_(p, v, order) __atomic_store_n((p), (v), __ATOMIC_##order)
-#define FH__SWAP(p, v, order) __atomic_exchange_n((p), (v), __ATOMIC_##order)
-#define FH__ADD(p, v, order) __atomic_fetch_add((p), (v), __ATOMIC_##order)
-#define FH__SUB(p, v, order) __atomic_fetch_sub((p), (v), __ATOMIC_##order)
-#define FH__OR(p, v, order) __atomic_fetch_or((p), (v), __ATOMIC_##order)
-#define FH__AND(p, v, order) __atomic_fetch_and((p), (v), __ATOMIC_##order)
+#include "base/torture.h"
+
+#define FH__LOAD(p, order) (FH__WINDOW_BEFORE_##order, __atomic_load_n((p), __ATOMIC_##order))
+#define FH__STORE_(p, v, order) (FH__WINDOW_BEFORE_##order, __atomic_store_n((p), (v), __ATOMIC_##order))
+#define FH__SWAP(p, v, order) (FH__WINDOW(), __atomic_exchange_n((p), (v), __ATOMIC_##order))
+#define FH__ADD(p, v, order) (FH__WINDOW(), __atomic_fetch_add((p), (v), __ATOMIC_##order))
+#define FH__SUB(p, v, order) (FH__WINDOW(), __atomic_fetch_sub((p), (v), __ATOMIC_##order))
+#define FH__OR(p, v, order) (FH__WINDOW(), __atomic_fetch_or((p), (v), __ATOMIC_##order))
+#define FH__AND(p, v, order) (FH__WINDOW(), __atomic_fetch_and((p), (v), __ATOMIC_##order))
 /* Strong compare-and-swap; a failed one loads relaxed into *expected, which is enough for a retry. */
 #define FH__CAS(p, expected, v, order) \
-  __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_##order, __ATOMIC_RELAXED)
+  (FH__WINDOW(), __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_##order, __ATOMIC_RELAXED))
+
+/* Race windows open before what orders others (base/torture.h); relaxed loads and stores have none of their own. */
+#define FH__WINDOW_BEFORE_RELAXED ((void)0)
+#define FH__WINDOW_BEFORE_ACQUIRE FH__WINDOW()
+#define FH__WINDOW_BEFORE_RELEASE FH__WINDOW()
+#define FH__WINDOW_BEFORE_SEQ_CST FH__WINDOW()
 
 #define FH__LIKELY(x) __builtin_expect(!!(x), 1)
 #define FH__UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -14,6 +14,13 @@
 #endif
 #endif
 
+/* Reads what others may be writing, and means to. */
+#if defined(FH__TSAN)
+#define FH__UNWATCHED __attribute__((no_sanitize("thread"), noinline))
+#else
+#define FH__UNWATCHED
+#endif
+
 #if defined(FH__TSAN)
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/trap.h"
 
+#include "base/torture.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +46,10 @@ void fh__trap(const char *format, ...) {
   char message[1024];
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(message, sizeof message, format, arguments);
+  int length = vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
+  if (FH__TORTURE && length >= 0 && (size_t)length < sizeof message)
+    snprintf(message + length, sizeof message - (size_t)length, "\n  FREEHOLD_TORTURE_SEED=%llu", (unsigned long long)fh__torture_seed());
   say(FH_LOG_ERROR, message);
   abort();
 }

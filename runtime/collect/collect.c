@@ -61,20 +61,21 @@ static size_t collect_stopped(struct fh__mutator *me) {
   fh__merge_all_stopped(me);
   fh__relief_stopped();
   fh__lost_count_stopped();
-  if (fh__account_is_tight()) fh__pressure_credits_stopped();
+  fh__pressure_collect_stopped();
   return find_garbage(me);
 }
 
-size_t fh__collect(struct fh__mutator *me) {
-  if (me->collecting || me->no_safepoint) return 0;
+/* The caller holds the stop lock, and is marked as collecting. */
+static size_t collect_locked(struct fh__mutator *me) {
   uint64_t began = fh__clock_ns();
-  me->collecting = true;
-  fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);
   size_t found = collect_stopped(me);
+  fh__pressure_note_collection(began, fh__clock_ns()); /* before anybody else can have one */
   fh__stop_end(&me->sync);
   fh__merge_after_resume(me);
   fh__ref_run_deferred(me);
+  /* The stop made all limbo ripe. Those who run free theirs at their next look; sleepers cannot. */
+  if (fh__pressure_is_on()) fh__relief_sleepers(me, FH__HEAP_DEBT);
   size_t rescued = fh__garbage_finish(me);
   me->collecting = false;
   uint64_t ended = fh__clock_ns();
@@ -82,4 +83,26 @@ size_t fh__collect(struct fh__mutator *me) {
   fh__pressure_note_collection(began, ended);
   fh__pressure_ease(me);
   return found > rescued ? found - rescued : 0;
+}
+
+static bool prepare(struct fh__mutator *me) {
+  if (me->collecting || me->no_safepoint) return false;
+  me->collecting = true;
+  fh__mutator_lock_stop(me, fh__merge_own);
+  return true;
+}
+
+size_t fh__collect(struct fh__mutator *me) { return prepare(me) ? collect_locked(me) : 0; }
+
+void fh__collect_if_due(struct fh__mutator *me) {
+  if (fh__collect_is_due() && prepare(me)) {
+    if (fh__collect_is_due()) { /* still: whoever waited for the stop lock may have waited for a collection */
+      (void)collect_locked(me);
+      return;
+    }
+    fh__mutex_unlock(&fh__stop.lock);
+    me->collecting = false;
+  }
+  /* It has to rest: later, then. */
+  if (fh__pressure_wants_collection() && FH__LOAD(&fh__shared.gc_enabled, RELAXED)) fh__attend(&me->sync, FH__ATTEND_COLLECT);
 }

@@ -199,6 +199,24 @@ static void rescue_referenced(struct fh__scan *scan, const struct fh__garbage *l
   }
 }
 
+enum { MEMBER = INT32_MAX }; /* in refs: no count comes so high */
+
+static void cross_again(void *context, fh__cell *cell) {
+  const struct fh__scan *scan = context;
+  fh_object *child = fh__cell_load(cell);
+  if (child && fh__has_flag(child, FH__FLAG_GARBAGE) && scan->refs[child->fh__slot] != MEMBER) FH__OR(&child->fh__flags, FH__FLAG_CROSS, RELAXED);
+}
+
+/* Stopped: what stays in the list may have got references to other lists' garbage since it was sorted: finalizers of both showed
+ * theirs to other threads, and one of those linked the two. Such an edge counts, and its end dies by its count. */
+static void cross_others(struct fh__scan *scan, const struct fh__garbage *list) {
+  for (size_t i = 0; i < list->count; i++) scan->refs[list->object[i]->fh__slot] = MEMBER;
+  for (size_t i = 0; i < list->count; i++) {
+    fh_object *object = list->object[i];
+    if (fh__has_flag(object, FH__FLAG_GARBAGE)) fh__cells_each(fh__type_of(object), object, cross_again, scan);
+  }
+}
+
 static void rescue_all(const struct fh__garbage *list) {
   for (size_t i = 0; i < list->count; i++)
     FH__AND(&list->object[i]->fh__flags, ~(FH__FLAG_GARBAGE | FH__FLAG_CROSS), RELAXED);
@@ -211,6 +229,7 @@ static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   fh__merge_all_stopped(me);
   if (fh__scan_begin(&scan)) {
     rescue_referenced(&scan, list);
+    cross_others(&scan, list);
     fh__scan_end(&scan);
   } else {
     rescue_all(list); /* no memory to tell: they all live on, and the next collection frees them without finalizers */
@@ -282,8 +301,8 @@ static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
   if (list->finalizers) {
     me->finalizing_garbage = list; /* a finalizer may end the thread */
     run_finalizers(me, list);
-    me->finalizing_garbage = NULL;
     look_again(me, list);
+    me->finalizing_garbage = NULL; /* not before: behind a fork's stop the thread may be lost */
     rescued = let_go_of_rescued(me, list);
   }
   FH__BUMP(&me->counters.collected, list->count);

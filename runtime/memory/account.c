@@ -39,11 +39,6 @@ FH__COLD void fh__account_give_back(struct fh__account_local *local) {
 
 void fh__account_settle(struct fh__account_local *local) { lower_credit(local, 0); }
 
-void fh__account_free_foreign(size_t bytes) {
-  FH__SUB(&fh__account.foreign, (int64_t)bytes, RELAXED);
-  FH__SUB(&fh__account.drawn, (int64_t)bytes, RELAXED);
-}
-
 void fh__account_start(int64_t soft, int64_t hard) {
   fh__account = (struct fh__account_shared){.soft = soft, .hard = hard};
 }

@@ -3,7 +3,7 @@
  * to be had, so each mutator spends from a credit that it draws from a global figure in steps.
  *
  *   live = drawn - (sum of the mutators' credits)                                                   [account.sum]
- *   live = foreign + (sum of buffers + items) + (sum over types without items of live x size)
+ *   live = (sum of buffers + items) + (sum over types without items of live x size)
  *          + (sum of what is dead in limbo)                                                         [account.parts]
  *
  * What waits for a grace period is in `live`, because nobody else can have that memory yet.
@@ -30,7 +30,6 @@ struct fh__account_local {
 
 struct fh__account_shared {
   int64_t drawn;   /* atomic */
-  int64_t foreign; /* atomic: buffers freed by threads that are not attached, negative */
   int64_t peak;    /* atomic */
   int64_t soft;    /* atomic: limits; INT64_MAX: none */
   int64_t hard;    /* atomic */
@@ -48,7 +47,6 @@ bool fh__account_draw(struct fh__account_local *local);
 void fh__account_give_back(struct fh__account_local *local);
 /* At detach: the whole credit returns, so that a sleeping mutator holds none of the budget. */
 void fh__account_settle(struct fh__account_local *local);
-void fh__account_free_foreign(size_t bytes);
 
 /* Takes bytes from the credit; false: it is overdrawn, and a draw must cover that, or the bytes be returned. */
 FH__INLINE bool fh__account_spend(struct fh__account_local *local, size_t bytes) {

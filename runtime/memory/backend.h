@@ -12,7 +12,8 @@
  *   fh__backend_good_size(n)      what a block of n bytes costs; it has at least so many
  *   fh__backend_heap()            the calling thread's heap, or NULL: dies with the thread
  *   fh__backend_heap_tidy(h)      gives back what others freed into h; its thread must surely not be inside the allocator
- *   fh__backend_tidy()            the same for the calling thread */
+ *   fh__backend_tidy()            the same for the calling thread
+ *   fh__backend_thread_done()     the calling thread ends: its heap is left to others now, and not at some later moment */
 #ifndef FH_MEMORY_BACKEND_H
 #define FH_MEMORY_BACKEND_H
 

@@ -20,6 +20,7 @@ static inline size_t fh__backend_usable(const void *block) { return malloc_usabl
 static inline size_t fh__backend_good_size(size_t n) { return n; }
 static inline void fh__backend_free(void *block) { free(block); }
 static inline fh__heap *fh__backend_heap(void) { return NULL; }
+static inline void fh__backend_thread_done(void) {}
 static inline void fh__backend_tidy(void) { malloc_trim(0); }
 
 #endif

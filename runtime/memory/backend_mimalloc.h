@@ -52,6 +52,7 @@ FH__INLINE void fh__backend_free(void *block) {
 
 static inline fh__heap *fh__backend_heap(void) { return mi_heap_get_default(); }
 
+static inline void fh__backend_thread_done(void) { mi_thread_done(); }
 static inline void fh__backend_tidy(void) { mi_collect(true); }
 
 #endif

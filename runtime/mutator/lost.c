@@ -3,6 +3,7 @@
 
 void fh__lost_bury(struct fh__mutator *lost) {
   lost->lost = lost->uncounted = true;
+  fh__attend(&lost->sync, FH__ATTEND_WORK); /* its safepoint may have taken the bits and not yet done the work */
   lost->heap = NULL; /* its thread's; blocks in it may be freed, but nobody can tidy it any more */
   lost->no_safepoint = lost->in_dealloc = 0;
   lost->yielding = 0;
@@ -27,7 +28,8 @@ static void count(struct fh__mutator *lost) {
     }
     chunk = chunk->next;
   } while (chunk != first);
-  FH__ADD(&fh__shared.stranded, stranded, RELAXED);
+  FH__ADD(&fh__shared.stranded, stranded - lost->stranded, RELAXED); /* some may have been counted after an earlier fork */
+  lost->stranded = stranded;
 }
 
 void fh__lost_adopt(struct fh__mutator *me) {

@@ -68,6 +68,7 @@ struct fh__mutator {
   bool telling;            /* inside the application's memory callback */
   uint32_t events;         /* memory events that it has to be told: a bit each */
   int64_t refused;         /* bytes that the hard limit refused last; 0: granted since */
+  uint32_t torture_turns;  /* torture builds: safepoints since the last collection that they asked for */
   uint32_t no_safepoint;   /* depth of scopes in which safepoints do nothing */
   uint32_t in_dealloc;     /* depth of dealloc calls, part of no_safepoint */
   fh_critical *critical;   /* innermost critical section */
@@ -76,6 +77,7 @@ struct fh__mutator {
   uint32_t held_count;
   void *locking[2];      /* the object whose lock it waits for, and one that it holds meanwhile */
   bool lost;             /* its thread is in the process that this one was forked from: cleaned up when it is adopted */
+  uint64_t stranded;     /* how much of what is stranded was counted as its */
   bool uncounted;        /* ... and what only that thread could reach has not been counted */
   fh__heap *heap;        /* of the bound thread; NULL if it must not be tidied */
   uint64_t heap_debt;    /* atomic: bytes that others freed into that heap since it was tidied */
@@ -149,12 +151,16 @@ void fh__mutator_destroy(struct fh__mutator *mutator);
  * operation out of line, where it is checked or counted. `merge` empties the own queue; it is the layer above's. */
 #define FH__NOBODY_STAMP ((uint32_t)FH__NOBODY << FH__BIAS_OWNER_SHIFT | FH__BIAS_MARK)
 
+/* What came while nobody could tell us: a batch that is ripe; things for any mutator (after the move: fh__relief_ask). */
+FH__INLINE void fh__mutator_look_around(struct fh__mutator *me) {
+  if (FH__UNLIKELY(me->limbo.sealed.stamp != 0)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
+  if (FH__UNLIKELY(FH__LOAD(&fh__shared.inbox_waits, SEQ_CST) != 0)) fh__attend(&me->sync, FH__ATTEND_INBOX);
+}
+
 FH__INLINE void fh__mutator_go_online(struct fh__mutator *me) {
   fh__gil_take(&me->sync);
   fh__state_attach(&me->sync);
-  /* What came while nobody could tell us: a batch that is ripe; things for any mutator (after the move: fh__relief_ask). */
-  if (FH__UNLIKELY(me->limbo.sealed.stamp != 0)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
-  if (FH__UNLIKELY(FH__LOAD(&fh__shared.inbox_waits, SEQ_CST) != 0)) fh__attend(&me->sync, FH__ATTEND_INBOX);
+  fh__mutator_look_around(me);
   fh__tls.stamp = fh__shared.out_of_line ? FH__NOBODY_STAMP : me->stamp;
   fh__tls.attention = &me->sync.attention;
 }

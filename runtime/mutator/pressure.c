@@ -23,7 +23,9 @@ fh_status fh__pressure_limits(size_t soft, size_t hard, int64_t *soft_out, int64
 
 /* ---- going up ---- */
 
+/* What is told last is how things are: EASED is told after the others, and taken out where it no longer holds. */
 static void note_event(struct fh__mutator *me, fh_memory_event event) {
+  if (event != FH_MEMORY_EASED) me->events &= ~(1u << FH_MEMORY_EASED);
   me->events |= 1u << event;
   fh__attend(&me->sync, FH__ATTEND_LIMIT);
 }
@@ -45,31 +47,28 @@ static void call_credits_in(void) {
     if (fh__state_of(sync) == FH__ATTACHED) fh__attend(sync, FH__ATTEND_LIMIT);
 }
 
-static void refuse(struct fh__mutator *me) {
-  me->refused = -FH__LOAD(&me->account.credit, RELAXED);
-  FH__ADD(&fh__pressure.refused, 1, RELAXED);
-  if (!FH__SWAP(&fh__pressure.emergency, 1, RELAXED)) call_credits_in();
+static void ask_for_help(struct fh__mutator *me) {
+  /* Where no collection will answer, each refusal calls them in. */
+  if (!FH__SWAP(&fh__pressure.emergency, 1, RELAXED) || !FH__LOAD(&fh__shared.gc_enabled, RELAXED)) call_credits_in();
   rise_to(me, FH_MEMORY_HARD);
   fh__attend(&me->sync, FH__ATTEND_COLLECT);
 }
 
-FH__COLD bool fh__pressure_draw(struct fh__mutator *me) {
+FH__COLD bool fh__pressure_draw(struct fh__mutator *me, size_t bytes) {
   if (!fh__account_draw(&me->account)) {
-    refuse(me);
+    me->refused = (int64_t)bytes;
+    FH__ADD(&fh__pressure.refused, 1, RELAXED);
+    ask_for_help(me);
     return false;
   }
   me->refused = 0;
   if (FH__UNLIKELY(fh__account_is_tight())) {
     rise_to(me, FH_MEMORY_SOFT);
     fh__attend(&me->sync, FH__ATTEND_COLLECT); /* where it is looked at whether one is due */
+  } else {
+    fh__pressure_ease(me);
   }
   return true;
-}
-
-FH__COLD void fh__pressure_overdraw(struct fh__mutator *me) {
-  if (fh__account_draw(&me->account)) return;
-  fh__account_settle(&me->account);
-  refuse(me);
 }
 
 /* ---- going down ---- */
@@ -90,26 +89,34 @@ void fh__pressure_tell(struct fh__mutator *me) {
   fh_memory_function tell = fh__shared.options.memory;
   if (me->telling) return;
   me->telling = true;
-  while (me->events) {
-    uint32_t event = 31u - (uint32_t)__builtin_clz(me->events); /* the worst first */
-    me->events &= ~(1u << event);
+  /* What the callback brings up is told at the next turn, so that this one ends. */
+  uint32_t events = me->events;
+  for (uint32_t event = FH_MEMORY_HARD + 1; event-- > 0;) { /* the worst first */
+    if (!(events & me->events & 1u << event)) continue;
+    me->events &= ~(1u << event); /* before: the callback may end the thread */
     if (tell) tell(fh__shared.options.memory_context, (fh_memory_event)event);
   }
   me->telling = false;
+  fh__pressure_ease(me); /* it may have made room */
+  if (me->events) fh__attend(&me->sync, FH__ATTEND_LIMIT);
 }
 
 /* ---- collections ---- */
 
+bool fh__pressure_wants_collection(void) { return FH__LOAD(&fh__pressure.emergency, RELAXED); }
+
 bool fh__pressure_is_emergency(void) {
-  return FH__LOAD(&fh__pressure.emergency, RELAXED) && fh__clock_ns() >= FH__LOAD(&fh__pressure.rest_until, RELAXED);
+  return fh__pressure_wants_collection() && fh__clock_ns() >= FH__LOAD(&fh__pressure.rest_until, RELAXED);
 }
 
-void fh__pressure_note_collection(uint64_t began_ns, uint64_t ended_ns) {
-  if (FH__SWAP(&fh__pressure.emergency, 0, RELAXED)) FH__ADD(&fh__pressure.emergencies, 1, RELAXED);
-  FH__STORE_(&fh__pressure.rest_until, ended_ns + (ended_ns - began_ns), RELAXED);
+void fh__pressure_note_collection(uint64_t began_ns, uint64_t now_ns) {
+  FH__STORE_(&fh__pressure.rest_until, now_ns + (now_ns - began_ns), RELAXED);
 }
 
-void fh__pressure_credits_stopped(void) {
+void fh__pressure_collect_stopped(void) {
+  bool emergency = FH__SWAP(&fh__pressure.emergency, 0, RELAXED);
+  if (emergency) FH__ADD(&fh__pressure.emergencies, 1, RELAXED);
+  if (!emergency && !fh__account_is_tight()) return;
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) fh__account_settle(&fh__mutator_of(sync)->account);
 }

@@ -20,19 +20,23 @@ struct fh__pressure {
 };
 extern struct fh__pressure fh__pressure;
 
-/* Covers an overdrawn credit, or says no and asks for help. */
-bool fh__pressure_draw(struct fh__mutator *me);
-/* The same where the memory was granted before: the account follows, above the limit if need be. */
-void fh__pressure_overdraw(struct fh__mutator *me);
+/* Covers a credit that `bytes` overdrew, or says no and asks for help. */
+bool fh__pressure_draw(struct fh__mutator *me, size_t bytes);
 /* At a safepoint, LIMIT was raised: gives up the credit, runs the application's callback. */
 void fh__pressure_tell(struct fh__mutator *me);
 /* After memory was given back: lowers the level, and has it told. */
 void fh__pressure_ease(struct fh__mutator *me);
-/* True if an emergency collection is due. Such collections take at most half of the time. */
+/* A limit was crossed, and the pressure has not eased. */
+static inline bool fh__pressure_is_on(void) { return FH__LOAD(&fh__pressure.level, RELAXED) != FH_MEMORY_EASED; }
+/* True if an emergency collection is due. Such collections take at most half of the time: the next one rests for as long as the
+ * last one took. */
 bool fh__pressure_is_emergency(void);
-void fh__pressure_note_collection(uint64_t began_ns, uint64_t ended_ns);
-/* Stopped: nobody holds credit any more. */
-void fh__pressure_credits_stopped(void);
+/* An emergency collection was asked for, and may have to rest. */
+bool fh__pressure_wants_collection(void);
+/* Stopped: the collection that is under way answers all refusals until now. Under pressure nobody holds credit any more. */
+void fh__pressure_collect_stopped(void);
+/* A collection has taken so long until now. */
+void fh__pressure_note_collection(uint64_t began_ns, uint64_t now_ns);
 /* `entries` that usually make a collection due, less under pressure. */
 uint64_t fh__pressure_scale(uint64_t entries);
 

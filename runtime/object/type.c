@@ -225,8 +225,9 @@ void fh__types_finish(void) {
   pthread_mutex_lock(&registry.lock);
   for (uint32_t i = 1; i <= registry.limit; i++)
     if (fh__types[i]) {
-      free_type(fh__types[i]);
-      fh__types[i] = NULL;
+      fh_type *type = fh__types[i];
+      FH__STORE_(&fh__types[i], NULL, RELAXED); /* first: fh_dump takes no lock */
+      free_type(type);
     }
   while (registry.removed) {
     fh_type *type = registry.removed;

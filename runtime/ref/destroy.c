@@ -102,6 +102,12 @@ void fh__ref_run_deferred(struct fh__mutator *me) {
   while ((object = fh__dead_pop(&me->deferred))) die_untracked(me, object);
 }
 
+void fh__ref_defer_dying(struct fh__mutator *me) {
+  fh_object *object;
+  while ((object = fh__dead_pop(&me->dying))) fh__dead_push(&me->deferred, object);
+  fh__attend(&me->sync, FH__ATTEND_DESTROY);
+}
+
 /* ---- finalizers ---- */
 
 /* Gives a dead object one reference again. A published one is merged, and stays so; nobody else can raise its count from

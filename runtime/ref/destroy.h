@@ -20,6 +20,8 @@ void fh__ref_die(struct fh__mutator *me, fh_object *object);
 void fh__ref_die_later(struct fh__mutator *me, fh_object *object);
 /* At a safepoint: destroys what was put away. */
 void fh__ref_run_deferred(struct fh__mutator *me);
+/* By a thread that ended inside a dealloc: what its destruction had still to do waits for a safepoint. */
+void fh__ref_defer_dying(struct fh__mutator *me);
 /* At a safepoint: runs the finalizers that wait. */
 void fh__ref_run_finalizers(struct fh__mutator *me);
 /* Gives up the runtime's reference to the object whose finalizer ran, or ended its thread. */

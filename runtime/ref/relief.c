@@ -180,12 +180,22 @@ void fh__relief_free_later(void *block) {
   fh__relief_ask();
 }
 
+static void free_left(struct fh__mutator *me, void *buffer) {
+  while (buffer) {
+    void *next = *fh__buffer_link(buffer);
+    fh__account_return_part(&me->account, &me->account.buffers, fh__backend_usable(buffer));
+    fh__backend_free(buffer);
+    buffer = next;
+  }
+}
+
 bool fh__relief_inbox_is_empty(void) {
   return fh__inbox_is_empty(&fh__shared.later) && !FH__LOAD(&fh__shared.freed, RELAXED);
 }
 
 void fh__relief_inbox(struct fh__mutator *me) {
   FH__SWAP(&fh__shared.inbox_waits, 0, SEQ_CST); /* before the boxes are emptied: what comes later says so again */
-  free_buffers(FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: fh__relief_free_later */
+  free_left(me, FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: fh__relief_free_later */
   fh__inbox_take_all(&fh__shared.later, release_one, me);
+  fh__merge_after_resume(me); /* a fork by a thread that is not attached leaves that to us */
 }

@@ -92,6 +92,7 @@ fh_status fh_root_add(fh_slot *slot) {
 }
 
 void fh_root_remove(fh_slot *slot) {
+  if (!fh__is_up()) return; /* then there are none; and in a child that must not use it, the lock may be held for ever */
   fh__mutex_lock(&roots.lock);
   size_t at = find_root(slot);
   if (at < roots.count) roots.slot[at] = roots.slot[--roots.count];

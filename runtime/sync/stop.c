@@ -43,11 +43,14 @@ static uint32_t take_detached(struct fh__sync_local *self) {
   for (FH__EACH_MUTATOR(sync)) {
     if (sync == self) continue;
     uint32_t state = FH__LOAD(&sync->state, SEQ_CST);
-    while ((state & FH__STATE_MASK) == FH__DETACHED)
+    while ((state & FH__STATE_MASK) == FH__DETACHED) {
       if (FH__CAS(&sync->state, &state, FH__STOPPED | (state & FH__WANTED), SEQ_CST)) { /* take */
         sync->taken = true;
         state = FH__STOPPED;
+      } else {
+        state = FH__LOAD(&sync->state, SEQ_CST); /* a failed CAS orders nothing, and STOPPED is believed below */
       }
+    }
     missing += (state & FH__STATE_MASK) != FH__STOPPED;
   }
   return missing;
