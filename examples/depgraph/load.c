@@ -67,8 +67,8 @@ static bool take_next(struct load *load, size_t count, size_t *taken) {
 static void no_memory(struct load *load) { __atomic_store_n(&load->no_memory, true, __ATOMIC_RELAXED); }
 
 /* After a refusal: true if it is worth another try. */
-static bool make_room(struct load *load, unsigned *tries) {
-  return !__atomic_load_n(&load->no_memory, __ATOMIC_RELAXED) && room_make(&load->room, tries);
+static bool make_room(struct load *load, double *since) {
+  return !__atomic_load_n(&load->no_memory, __ATOMIC_RELAXED) && room_make(&load->room, since);
 }
 
 static void run_phase(struct load *load, unsigned threads, void *(*worker)(void *)) {
@@ -109,8 +109,8 @@ static bool add_relation_mentions(struct part *part, const struct draft *draft, 
 
 static struct version *make_version(struct load *load, const struct draft *draft) {
   struct version *version;
-  unsigned tries = 0;
-  while (!(version = version_new(draft)) && make_room(load, &tries)) {
+  double since = 0;
+  while (!(version = version_new(draft)) && make_room(load, &since)) {
   }
   return version;
 }
@@ -191,9 +191,9 @@ static bool try_link_mention(struct shard *shard, struct mention *mention) {
 }
 
 static bool link_mention(struct load *load, struct shard *shard, struct mention *mention) {
-  unsigned tries = 0;
+  double since = 0;
   while (!try_link_mention(shard, mention))
-    if (!make_room(load, &tries)) return false;
+    if (!make_room(load, &since)) return false;
   return true;
 }
 
@@ -216,8 +216,8 @@ static void count_packages(struct shard_part *part) {
 
 static struct shard *make_shard(struct load *load, uint32_t index) {
   struct shard *shard;
-  unsigned tries = 0;
-  while (!(shard = shard_new(index)) && make_room(load, &tries)) {
+  double since = 0;
+  while (!(shard = shard_new(index)) && make_room(load, &since)) {
   }
   return shard;
 }
@@ -303,8 +303,8 @@ static void count_graph(struct graph *graph, const struct load *load) {
 /* Whoever could not make a shard has said so in no_memory. */
 static struct graph *join_shards(struct load *load) {
   struct graph *graph = NULL;
-  unsigned tries = 0;
-  while (!load->no_memory && !(graph = graph_new()) && make_room(load, &tries)) {
+  double since = 0;
+  while (!load->no_memory && !(graph = graph_new()) && make_room(load, &since)) {
   }
   if (!graph) return NULL;
   count_graph(graph, load);
@@ -356,7 +356,7 @@ struct graph *graph_load(const struct input *input, unsigned threads, fh_slot *o
   run_phase(&load, threads, link_worker);
   struct graph *graph = join_shards(&load);
   finish(&load);
-  loaded->gave_way = load.room.gave_way_ms > 0;
+  loaded->gave_way = load.room.gave_way;
   loaded->parse_seconds = parsed - start;
   loaded->link_seconds = now_seconds() - parsed;
   return graph;

@@ -8,11 +8,11 @@
 #include <freehold/freehold.h>
 
 struct room {
-  fh_slot *old;         /* the graph that may give way; NULL: there is none */
-  uint64_t gave_way_ms; /* when it did; 0: not yet; atomic */
+  fh_slot *old;  /* the graph that may give way; NULL: there is none */
+  bool gave_way; /* it did; atomic */
 };
 
-/* True: the refused allocation is worth another try. `tries` begins at 0 for each allocation. This is a safepoint. */
-bool room_make(struct room *room, unsigned *tries);
+/* True: the refused allocation is worth another try. `since` begins at 0 for each allocation. This is a safepoint. */
+bool room_make(struct room *room, double *since);
 
 #endif

@@ -44,7 +44,7 @@ static fh_status make_mutator(struct fh__mutator **made_out) {
   static const fh_status status[] = {FH_OK, FH_ELIMIT, FH_ESHUTDOWN};
   fh__mutex_lock(&fh__stop.lock); /* [stop.born]; and a fork finds it whole, or not at all */
   struct fh__mutator *mutator = fh__mutator_create();
-  enum fh__registry_answer answer = mutator ? fh__registry_add(&mutator->sync) : FH__REGISTRY_FULL;
+  fh__registry_answer answer = mutator ? fh__registry_add(&mutator->sync) : FH__REGISTRY_FULL;
   if (mutator && answer == FH__REGISTRY_FITS) fh__mutator_born(mutator);
   fh__mutex_unlock(&fh__stop.lock);
   if (!mutator) return FH_ENOMEM;

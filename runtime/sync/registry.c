@@ -21,9 +21,9 @@ struct fh__sync_local *fh__registry_adopt(void) {
   return sync;
 }
 
-enum fh__registry_answer fh__registry_add(struct fh__sync_local *sync) {
+fh__registry_answer fh__registry_add(struct fh__sync_local *sync) {
   fh__mutex_lock(&fh__registry.lock);
-  enum fh__registry_answer answer = !fh__registry.open                             ? FH__REGISTRY_CLOSED
+  fh__registry_answer answer = !fh__registry.open                             ? FH__REGISTRY_CLOSED
                                     : fh__registry.count == FH__MUTATORS_MAX ? FH__REGISTRY_FULL
                                                                              : FH__REGISTRY_FITS;
   if (answer == FH__REGISTRY_FITS) {

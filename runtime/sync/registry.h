@@ -24,8 +24,8 @@ extern struct fh__registry fh__registry;
 /* Binds an unbound mutator, or returns NULL: there is none, or the registry is closed. */
 struct fh__sync_local *fh__registry_adopt(void);
 /* Adds a new mutator, bound. The caller holds the stop lock: nobody is born into a stop. */
-enum fh__registry_answer { FH__REGISTRY_FITS, FH__REGISTRY_FULL, FH__REGISTRY_CLOSED };
-enum fh__registry_answer fh__registry_add(struct fh__sync_local *sync);
+typedef enum fh__registry_answer { FH__REGISTRY_FITS, FH__REGISTRY_FULL, FH__REGISTRY_CLOSED } fh__registry_answer;
+fh__registry_answer fh__registry_add(struct fh__sync_local *sync);
 /* Holding keeps it from being closed. False: it is closed; nobody holds. */
 bool fh__registry_hold(void);
 bool fh__registry_unhold(void);
