@@ -60,16 +60,16 @@ FH_API void fh_limits_get(size_t *soft_out, size_t *hard_out);
  * Owns:    as fh_safepoint.
  * Threads: an attached thread.
  * Runs:    a safepoint, as fh_collect; also while automatic collections are disabled.
- * Errors:  FH_ELIMIT: live bytes are still at the hard limit. FH_EAGAIN: called where no safepoint may be.
+ * Errors:  FH_OK: there is room for what this thread was refused last, alone. FH_ELIMIT: there is not. FH_EAGAIN: called where no safepoint may be.
  * Source:  docs/embedding.md, "Limits". */
-FH_API FH_MUST_USE fh_status fh_reclaim(void);
+FH_API fh_status fh_reclaim(void);
 
 /* Gives memory that nobody uses back to the system: the caller's heap, those of sleeping mutators, and the others' at their
  * next safepoints.
  *
  * Shape:   `most`: stops looking into further heaps when about so many bytes were given back; 0: does all.
  * Owns:    returns by how many bytes the process became smaller during the call; others may have changed that, too.
- * Threads: an attached thread; the main thread leaves the heaps of sleepers alone (docs/heap.md).
+ * Threads: an attached thread.
  * Runs:    a safepoint; no collection. Takes as long as the allocator needs to walk these heaps.
  * Errors:  0 where no safepoint may be.
  * Source:  docs/embedding.md, "Limits". */

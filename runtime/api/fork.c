@@ -78,8 +78,8 @@ static void look_at_queues(void) {
   struct fh__mutator *me = fh__self();
   if (me != &fh__nobody)
     fh__merge_after_resume(me);
-  else if (fh__is_up())
-    fh__relief_ask();
+  else
+    (void)fh__relief_ask_from_outside();
 }
 
 static void require_prepared(const char *call) {
@@ -132,7 +132,7 @@ void fh_fork_child(void) {
     return;
   }
   look_at_queues();
-  if (fh__is_up()) fh__relief_ask(); /* a lost thread may have left something and not yet said so */
+  (void)fh__relief_ask_from_outside(); /* a lost thread may have left something and not yet said so */
 }
 
 /* ---- by itself ---- */

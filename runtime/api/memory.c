@@ -75,10 +75,7 @@ void fh_free(void *block) {
   }
   /* In a blocking region somebody else may be tidying this thread's heap; and a fork stops no thread that is not attached, which
    * must therefore not be inside the allocator then: the block is left to an attached one. */
-  if (fh__is_up())
-    fh__relief_free_later(block);
-  else
-    fh__backend_free(block);
+  if (!fh__is_up() || !fh__relief_free_later(block)) fh__backend_free(block);
 }
 
 void fh_retire(void *block) {
@@ -128,7 +125,7 @@ fh_status fh_reclaim(void) {
   struct fh__mutator *me = fh__self_at_safepoint("fh_reclaim");
   if (!me) return FH_EAGAIN;
   int64_t wanted = me->refused;
-  (void)fh_collect(2);
+  fh_collect(2);
   fh__safepoint_housekeep(me); /* finalizers, and the limbo of what they and the collection released */
   fh__account_settle(&me->account);
   me->refused = 0;

@@ -15,6 +15,7 @@
 #include "base/trap.h"
 #include "collect/collect.h"
 #include "mutator/pressure.h"
+#include "ref/relief.h"
 #include "ref/slot.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
@@ -149,6 +150,8 @@ static void free_everything(void) {
     fh__mutator_destroy(fh__mutator_of(sync));
   }
   fh__registry.count = fh__registry.free_head = 0;
+  fh__registry.alive = false;
+  fh__relief_finish();
   fh__registry.adoptions = 0;
   fh__roots_finish();
   fh__track_finish_shared();

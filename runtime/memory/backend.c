@@ -17,11 +17,11 @@ const char *fh__backend_name(void) { return "malloc"; }
  * option is a plain word that other threads may read meanwhile; mimalloc expects that. */
 void fh__backend_heap_tidy(fh__heap *heap) {
   /* From the main thread, a forced collection of mimalloc 2.0.9 takes over dead threads' memory into the given heap, but in its
-   * own thread's name: then two threads would use one page. */
-  if (getpid() == (pid_t)syscall(SYS_gettid)) return;
+   * own thread's name: then two threads would use one page. An unforced one does not. */
+  bool force = getpid() != (pid_t)syscall(SYS_gettid);
   long delay = mi_option_get(mi_option_decommit_delay);
   mi_option_set(mi_option_decommit_delay, 0);
-  mi_heap_collect(heap, true);
+  mi_heap_collect(heap, force);
   mi_option_set(mi_option_decommit_delay, delay);
 }
 

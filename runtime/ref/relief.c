@@ -156,13 +156,24 @@ void fh__relief_ask(void) {
     }
 }
 
+bool fh__relief_ask_from_outside(void) {
+  fh__mutex_lock(&fh__registry.lock); /* while it is held, mutators are not freed */
+  bool alive = fh__registry.alive;
+  if (alive) fh__relief_ask();
+  fh__mutex_unlock(&fh__registry.lock);
+  return alive;
+}
+
 void fh__relief_release_later(fh_object *object) {
   struct later *later;
   /* From the system's malloc: in a blocking region somebody else may be tidying this thread's heap. */
   while (!(later = malloc(sizeof *later))) sched_yield(); /* the reference must not be lost */
   later->object = object;
   fh__inbox_put(&fh__shared.later, &later->node);
-  fh__relief_ask();
+  if (fh__thread.mutator)
+    fh__relief_ask();
+  else
+    (void)fh__relief_ask_from_outside();
 }
 
 static void release_one(void *context, struct fh__inbox_node *node) {
@@ -173,11 +184,34 @@ static void release_one(void *context, struct fh__inbox_node *node) {
   fh__release(object);
 }
 
-void fh__relief_free_later(void *block) {
+static void leave_buffer(void *block) {
   void *head = FH__LOAD(&fh__shared.freed, RELAXED);
   do *fh__buffer_link(block) = head;
-  while (!FH__CAS(&fh__shared.freed, &head, block, RELEASE)); /* partner: the swap in fh__relief_inbox */
+  while (!FH__CAS(&fh__shared.freed, &head, block, RELEASE)); /* partner: the swaps in fh__relief_inbox and fh__relief_finish */
   fh__relief_ask();
+}
+
+bool fh__relief_free_later(void *block) {
+  if (fh__thread.mutator) {
+    leave_buffer(block);
+    return true;
+  }
+  fh__mutex_lock(&fh__registry.lock); /* the runtime ends before that, or looks at the list after it */
+  bool alive = fh__registry.alive;
+  if (alive) leave_buffer(block);
+  fh__mutex_unlock(&fh__registry.lock);
+  return alive;
+}
+
+static void forget_one(void *context, struct fh__inbox_node *node) {
+  (void)context;
+  free(node); /* its object is gone with the runtime, or has leaked */
+}
+
+void fh__relief_finish(void) {
+  free_buffers(FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: leave_buffer */
+  fh__inbox_take_all(&fh__shared.later, forget_one, NULL);
+  FH__STORE_(&fh__shared.inbox_waits, 0, RELAXED);
 }
 
 static void free_left(struct fh__mutator *me, void *buffer) {

@@ -25,8 +25,14 @@ bool fh__relief_inbox_is_empty(void);
 /* Asks one mutator that runs to look at the inbox; if none runs, whoever comes next does. */
 void fh__relief_ask(void);
 
-/* fh_release_later and fh_free for threads that must not act themselves. */
+/* The same by a thread without a mutator: the runtime may end beside it. False: it has. */
+bool fh__relief_ask_from_outside(void);
+
+/* fh_release_later and fh_free for threads that must not act themselves. free_later: false if the runtime does not run: the caller
+ * frees the block itself. */
 void fh__relief_release_later(fh_object *object);
-void fh__relief_free_later(void *block);
+bool fh__relief_free_later(void *block);
+/* At the end, the registry locked: what was left after the last look. */
+void fh__relief_finish(void);
 
 #endif

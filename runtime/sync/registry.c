@@ -68,7 +68,7 @@ bool fh__registry_unhold(void) {
 
 void fh__registry_set_open(void) {
   fh__mutex_lock(&fh__registry.lock);
-  fh__registry.open = true;
+  fh__registry.open = fh__registry.alive = true;
   fh__mutex_unlock(&fh__registry.lock);
 }
 

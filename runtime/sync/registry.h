@@ -13,6 +13,7 @@ struct fh__registry {
   uint32_t count;     /* atomic: ids 1..count are there */
   uint32_t bound;     /* atomic: threads that are attached or in blocking regions */
   uint32_t holds;     /* reasons why it must not be closed, other than bound threads; registry's lock */
+  bool alive;         /* false: the mutators are gone, or not there yet; registry's lock */
   bool open;          /* false: nobody may be bound but by the shutdown */
   uint32_t free_head; /* id of the first unbound mutator, 0: none */
   uint64_t adoptions; /* atomic */
