@@ -292,12 +292,17 @@ static void a_child_forks_again(void **state) { in_child(fork_again, NULL); }
 /* ---- what the forking thread looks at ---- */
 
 struct peek {
-  struct gate dropped, leave;
+  struct gate made, seen, dropped, leave;
   fh_slot slot;
 };
 
 static void drop_and_do_all_to_free_it(void *argument) {
   struct peek *peek = argument;
+  struct node *n = node_new(30);
+  fh_slot_store(&peek->slot, n);
+  fh_release(n);
+  gate_open(&peek->made, 1);
+  gate_await(&peek->seen, 1);
   fh_slot_store(&peek->slot, NULL);
   for (int i = 0; i < 3; i++) fh_housekeep();
   gate_open(&peek->dropped, 1);
@@ -309,28 +314,28 @@ static void what_was_looked_at_stays_through_a_fork(void **state) {
   only_parallel(); /* elsewhere nobody drops anything before this thread's next safepoint */
   const fh_options options = {.limbo_batch = 1, .flags = FH_OPTION_QUIET};
   runtime_start(&options);
-  struct peek peek = {GATE, GATE, {NULL}};
-  struct node *n = node_new(30);
-  fh_slot_store(&peek.slot, n);
-  fh_release(n);
+  struct peek peek = {GATE, GATE, GATE, GATE, {NULL}};
+  struct node before;
   struct companion dropper;
   companion_start(&dropper, drop_and_do_all_to_free_it, &peek);
-  fh_safepoint();
+  gate_await(&peek.made, 1);
   const struct node *seen = peek.slot.fh__value;
-  /* The dropper has not dropped it yet, or it has: then there is nothing to look at, and the test says nothing. */
-  if (seen) {
-    gate_await_deaf(&peek.dropped, 1);
-    struct node before;
-    memcpy(&before, (const void *)seen, sizeof before);
-    struct child child;
-    if (fork_child(&child) == 0) {
-      check(!memcmp(&before, (const void *)seen, sizeof before));
-      go_on(&nothing);
-      _exit(0);
-    }
-    assert_memory_equal(&before, (const void *)seen, sizeof before);
-    await_child(&child);
+  gate_open(&peek.seen, 1);
+  gate_await_deaf(&peek.dropped, 1);
+  memcpy(&before, (const void *)seen, sizeof before);
+  assert_true(before.id == 30 && before.check == before.id); /* deallocated, and its memory waits */
+  uint64_t waits = stats_now().limbo_bytes;
+  assert_true(waits > 0);
+  struct child child;
+  if (fork_child(&child) == 0) {
+    check_equal(stats_now().limbo_bytes, waits);
+    check(!memcmp(&before, (const void *)seen, sizeof before));
+    go_on(&nothing);
+    _exit(0);
   }
+  assert_true(stats_now().limbo_bytes == waits);
+  assert_memory_equal(&before, (const void *)seen, sizeof before);
+  await_child(&child);
   gate_open(&peek.leave, 1);
   companion_join(&dropper);
   runtime_stop();

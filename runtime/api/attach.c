@@ -87,7 +87,7 @@ static void detach_at_exit(void *argument) {
   struct fh__thread *thread = &fh__thread;
   thread->past_exit = true;
   if (thread->mutator) leave_at_exit(thread->mutator);
-  if (!fh__shared.heap_is_ours) return;
+  if (!thread->heap_is_ours) return;
   /* What the allocator does with a heap that ends must not be under way when somebody forks. */
   fh__mutex_lock(&fh__stop.lock);
   fh__backend_thread_done();
@@ -120,7 +120,8 @@ static void come_in(struct fh__mutator *me, const char *name) {
   name_mutator(&me->sync, name);
   fh__mutator_go_online(me);
   /* In a destructor of the thread's exit the allocator may delete the heap before the thread detaches. */
-  me->heap = fh__shared.heap_is_ours && !thread->past_exit ? fh__backend_heap() : NULL;
+  thread->heap_is_ours = fh__shared.heap_is_ours; /* kept here: at its exit the thread may find another runtime being started */
+  me->heap = thread->heap_is_ours && !thread->past_exit ? fh__backend_heap() : NULL;
   thread->mutator = me;
   reset_levels(&me->modes);
   if (FH__UNLIKELY(me->lost)) {

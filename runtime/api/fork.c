@@ -138,7 +138,7 @@ void fh_fork_child(void) {
 /* ---- by itself ---- */
 
 /* While the runtime is down a fork is followed: somebody may be starting it just now. */
-static bool follows(void) { return !fh__is_up() || fh__shared.options.fork == FH_FORK_FOLLOW; }
+static bool follows(void) { return !fh__is_up() || FH__LOAD(&fh__shared.fork, RELAXED) == FH_FORK_FOLLOW; }
 
 static void before_fork(void) {
   if (fh__thread.forking || is_barred() || !follows()) return;

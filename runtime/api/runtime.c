@@ -65,7 +65,8 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__shared.options = *options;
   fh__account_start(soft, hard);
   fh__pressure = (struct fh__pressure){0};
-  fh__stop.count = 0; /* forks while the runtime was down counted */
+  FH__STORE_(&fh__shared.fork, options->fork, RELAXED);
+  FH__STORE_(&fh__stop.count, 0, RELAXED); /* forks while the runtime was down counted */
   fh__durations_reset();
   fh__shared.design = options->design;
   fh__types_start(options->design == FH_DESIGN_ATOMIC);

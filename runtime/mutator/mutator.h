@@ -90,6 +90,7 @@ struct fh__thread {
   struct fh__mutator *mutator;
   bool exit_registered; /* detach at thread exit */
   bool forking;         /* between fh_fork_prepare and what follows */
+  bool heap_is_ours;    /* nobody but Freehold uses its heap */
   bool past_exit;       /* that was done: what runs now are destructors of the thread's exit */
 };
 extern __thread struct fh__thread fh__thread FH__TLS_MODEL;
@@ -105,6 +106,7 @@ struct fh__shared {
   bool gc_enabled;        /* atomic */
   bool heap_is_ours;      /* nobody but Freehold uses attached threads' heaps, so claimers may tidy them */
   fh_options options;     /* defaults filled in; written before anybody attaches */
+  uint32_t fork;           /* atomic: enum fh_fork; beside the options, because a fork may come while they are written */
   uint64_t forks;          /* atomic */
   uint64_t stranded;       /* atomic: objects that only threads lost in a fork could reach */
   uint32_t inbox_waits;    /* atomic: something was left for any mutator to take care of */
