@@ -5,7 +5,7 @@
  * references from private to published garbage are counted down, and the object dies by its count [garbage.flag]; what
  * finalizers resurrect lives with all that it reaches, and the rest dies; a collection in the middle of another's finalizers
  * finds held objects alive [garbage.held] and counts references into that list; published garbage that another's finalizers
- * must find intact is kept; each finalizer runs once. Real: the whole runtime; order is forced by gates. */
+ * must find intact is kept; a reference between two lists counts, whenever it was made; each finalizer runs once. Real: the whole runtime; order is forced by gates. */
 #include "support/support.h"
 
 #include <sched.h>
@@ -350,6 +350,56 @@ static void collectors_race_with_everybody(void **state) {
 
 #define by_hand(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
 
+/* ---- an edge between two lists, made while the finalizers of both run ---- */
+
+static struct {
+  fh_slot risen[2];
+  struct gate up, go[2];
+} phoenix = {.up = GATE, .go = {GATE, GATE}};
+
+static void rise_and_wait(struct cell *self) {
+  int which = atomic_load(&phoenix.up.value);
+  fh_slot_store(&phoenix.risen[which], self);
+  gate_open(&phoenix.up, which + 1);
+  gate_await(&phoenix.go[which], 1);
+}
+
+static void drop_a_self_cycle(void *argument) {
+  struct cell *c = cell_new(1, true);
+  fh_set(c, left, c);
+  fh_publish(c);
+  fh_release(c);
+  fh_collect(2); /* and is inside of the finalizer for long */
+}
+
+static void an_edge_to_another_list_that_comes_late_is_counted(void **state) {
+  when_finalized = rise_and_wait;
+  struct companion first, second;
+  companion_start(&first, drop_a_self_cycle, NULL);
+  gate_await(&phoenix.up, 1);
+  companion_start(&second, drop_a_self_cycle, NULL);
+  gate_await(&phoenix.up, 2);
+  struct cell *p = fh_slot_load(&phoenix.risen[0]), *y = fh_slot_load(&phoenix.risen[1]);
+  {
+    FH_CRITICAL(y);
+    fh_set(y, right, p);
+  }
+  fh_release(p);
+  fh_release(y);
+  fh_slot_store(&phoenix.risen[1], NULL); /* garbage again, and the first one's list still waits */
+  gate_open(&phoenix.go[1], 1);
+  companion_join(&second);
+  assert_int_equal(atomic_load(&died), 1);
+  gate_open(&phoenix.go[0], 1);
+  companion_join(&first);
+  assert_int_equal(atomic_load(&died), 1); /* the first one rose */
+  assert_int_equal(fh_check_heap(), FH_OK);
+  fh_slot_store(&phoenix.risen[0], NULL);
+  fh_settle();
+  assert_int_equal(atomic_load(&finalized), 2);
+  assert_int_equal(atomic_load(&died), 2);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       by_hand(private_and_published_garbage_of_one_mutator),
@@ -366,6 +416,7 @@ int main(void) {
       by_hand(collections_do_not_nest),
       by_hand(later_garbage_may_refer_to_an_earlier_list),
       by_hand(what_a_new_live_object_refers_to_is_resurrected),
+      by_hand(an_edge_to_another_list_that_comes_late_is_counted),
       by_hand(collectors_race_with_everybody),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
