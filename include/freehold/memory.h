@@ -16,7 +16,8 @@ extern "C" {
  * Threads: fh_alloc, fh_alloc_zeroed, fh_realloc: an attached thread. fh_free: any thread, in any state, also in dealloc;
  *          a block that a thread frees which is not attached waits for a safepoint of one that is.
  * Runs:    nothing.
- * Errors:  NULL if there is no memory or the hard limit is reached; fh_realloc then leaves the block as it was. Traps: not attached.
+ * Errors:  NULL if there is no memory or the hard limit is reached; fh_realloc then
+ *          leaves the block as it was, and never refuses to make one smaller. Traps: not attached.
  * Source:  docs/heap.md. */
 FH_API FH_MUST_USE void *fh_alloc(size_t n);
 FH_API FH_MUST_USE void *fh_alloc_zeroed(size_t n);

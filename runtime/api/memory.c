@@ -34,11 +34,10 @@ void *fh_alloc_zeroed(size_t n) {
   return block;
 }
 
-/* A smaller block in the place of a larger one is never refused: the account only falls. */
+/* A smaller block in the place of a larger one is never refused: the account only falls, and without memory the old one serves. */
 static void *shrink(struct fh__mutator *me, void *block, size_t before, size_t n) {
   void *moved = fh__backend_alloc(gross(n));
-  if (!moved) return NULL;
-  size_t after = fh__backend_usable(moved);
+  size_t after = moved ? fh__backend_usable(moved) : SIZE_MAX;
   if (after > before) { /* it would be no smaller */
     fh__backend_free(moved);
     return block;

@@ -171,9 +171,20 @@ static bool work_on_growing(void) {
   return true;
 }
 
+/* A smaller block is never refused: without memory for it the larger one serves. */
+static bool shrink_a_buffer(void) {
+  char *block = user_alloc(10000);
+  if (!block) return false;
+  block[0] = 'a';
+  block = fh_realloc(block, 10);
+  demand(block && block[0] == 'a');
+  fh_free(block);
+  return true;
+}
+
 static bool work(void) {
   if (!make_types()) return false;
-  bool went_well = work_on_table() && work_on_tree() && work_on_growing();
+  bool went_well = work_on_table() && work_on_tree() && work_on_growing() && shrink_a_buffer();
   void *block = fh_alloc_zeroed(100);
   fh_free(block);
   fh_settle();
