@@ -58,6 +58,31 @@ typedef enum fh_memory_event {
  * called there (drop a cache, shed load), but does not nest. */
 typedef void (*fh_memory_function)(void *context, fh_memory_event event);
 
+/* What somebody waits for that does not come. */
+typedef enum fh_wait {
+  FH_WAIT_STOP = 1, /* the world is to stand still, and this mutator neither reaches a safepoint nor blocks in a region */
+  FH_WAIT_GRACE,    /* memory is to be freed, and this mutator may still look at it */
+  FH_WAIT_MERGE     /* objects of this mutator were released by others, and it does not look after them */
+} fh_wait;
+
+/* A mutator that holds others up. The strings are valid during the call. */
+typedef struct fh_straggler {
+  fh_wait wait;
+  uint32_t mutator;    /* its number, as in fh_dump */
+  int32_t thread;      /* its thread's number in the kernel */
+  const char *name;    /* as given to fh_attach */
+  const char *state;   /* "attached", "attached, in dealloc", ... */
+  const char *where;   /* "running", or the system call that it waits in and what looks like its callers; may be empty */
+  uint64_t waited_ns;
+} fh_straggler;
+
+/* Hears of stragglers: when something has waited for fh_options.watchdog_ms, and again each time that this has doubled. Called by the
+ * thread that waits, or that passed by, perhaps with internal locks held: it must not call Freehold. */
+typedef void (*fh_straggler_function)(void *context, const fh_straggler *straggler);
+
+/* As fh_options.watchdog_ms: nobody is reported. */
+#define FH_WATCHDOG_OFF UINT32_MAX
+
 /* As fh_options.hard_limit: four fifths of what the container may use (its cgroup's limit, or the smallest above it). */
 #define FH_LIMIT_CGROUP SIZE_MAX
 
@@ -72,6 +97,9 @@ typedef void (*fh_memory_function)(void *context, fh_memory_event event);
  * | gc_threshold       | entries | 1..2^31         | 65,536           | tracked entries opened before a collection is due|
  * | gc_percent         | percent | 1..10,000       | 100              | and at least this share of those that lived on   |
  * | gil_switch_us      | us      | 1..1,000,000    | 5,000            | gil: how long a holder runs while others wait    |
+ * | watchdog_ms        | ms      | 1..3,600,000,OFF| 5,000            | how long waits may last before stragglers are named|
+ * | straggler          |         | function        | a warning, by log| hears of stragglers                              |
+ * | straggler_context  |         | any             | NULL             | first argument of straggler                      |
  * | limbo_batch        | bytes   | 1..2^30         | 262,144          | a grace period is asked for when so much waits   |
  * | soft_limit         | bytes   | any             | 3/4 of the hard  | above it collections become eager                |
  * | hard_limit         | bytes   | any             | no limit         | above it allocation returns NULL; FH_LIMIT_CGROUP|
@@ -87,6 +115,10 @@ typedef struct fh_options {
   uint32_t gc_threshold;
   uint32_t gc_percent;
   uint32_t gil_switch_us;
+  uint32_t watchdog_ms;
+  uint32_t reserved;
+  fh_straggler_function straggler;
+  void *straggler_context;
   size_t limbo_batch;
   size_t soft_limit;
   size_t hard_limit;

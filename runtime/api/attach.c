@@ -9,6 +9,7 @@
 #include "api/attach.h"
 #include "api/safepoint.h"
 #include "base/trap.h"
+#include "base/where.h"
 #include "collect/garbage.h"
 #include "mutator/lost.h"
 #include "ref/destroy.h"
@@ -123,6 +124,8 @@ static void come_in(struct fh__mutator *me, const char *name) {
   thread->heap_is_ours = fh__shared.heap_is_ours; /* kept here: at its exit the thread may find another runtime being started */
   me->heap = thread->heap_is_ours && !thread->past_exit ? fh__backend_heap() : NULL;
   thread->mutator = me;
+  if (!thread->number) thread->number = fh__thread_number();
+  me->sync.thread = thread->number;
   reset_levels(&me->modes);
   if (FH__UNLIKELY(me->lost)) {
     fh__lost_adopt(me);

@@ -14,6 +14,7 @@
 
 #include "api/safepoint.h"
 #include "base/trap.h"
+#include "base/where.h"
 #include "mutator/lost.h"
 #include "ref/relief.h"
 #include "ref/slot.h"
@@ -122,6 +123,8 @@ void fh_fork_child(void) {
     return;
   }
   struct fh__mutator *survivor = fh__thread.mutator;
+  fh__thread.number = fh__thread_number();
+  if (survivor) survivor->sync.thread = fh__thread.number;
   bury_the_lost(survivor);
   fh__stop.starving = 0;
   if (fh__gil.on) fh__gil_reset(attached_self());

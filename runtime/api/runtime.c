@@ -15,6 +15,7 @@
 #include "base/trap.h"
 #include "collect/collect.h"
 #include "mutator/pressure.h"
+#include "mutator/straggler.h"
 #include "ref/relief.h"
 #include "ref/slot.h"
 #include "sync/grace.h"
@@ -48,12 +49,14 @@ static fh_status fill_options(fh_options *filled, const fh_options *given, size_
     *filled = *given;
   }
   if (filled->flags >= FH_OPTION_QUIET << 1) return FH_EINVAL;
+  if (filled->reserved || (!fits(filled->watchdog_ms, 3600000) && filled->watchdog_ms != FH_WATCHDOG_OFF)) return FH_EINVAL;
   if (!fits(filled->design, FH__SWITCHABLE ? FH_DESIGN_GIL : FH_DESIGN_BIASED) || !fits(filled->fork, FH_FORK_FORBID)) return FH_EINVAL;
   if (!fits(filled->gc_threshold, (uint64_t)1 << 31) || !fits(filled->gc_percent, 10000) || !fits(filled->limbo_batch, (size_t)1 << 30) ||
       !fits(filled->gil_switch_us, 1000000))
     return FH_EINVAL;
   if (!filled->gc_threshold) filled->gc_threshold = FH__GC_THRESHOLD;
   if (!filled->gc_percent) filled->gc_percent = 100;
+  if (!filled->watchdog_ms) filled->watchdog_ms = FH__WATCHDOG_MS;
   if (!filled->gil_switch_us) filled->gil_switch_us = FH__GIL_SWITCH_US;
   if (!filled->limbo_batch) filled->limbo_batch = FH__LIMBO_BATCH;
   return FH_OK;
@@ -68,6 +71,7 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   FH__STORE_(&fh__shared.fork, options->fork, RELAXED);
   FH__STORE_(&fh__stop.count, 0, RELAXED); /* forks while the runtime was down counted */
   fh__durations_reset();
+  fh__straggler_start(options);
   fh__shared.design = options->design;
   fh__types_start(options->design == FH_DESIGN_ATOMIC);
   fh__gil.on = options->design == FH_DESIGN_GIL;

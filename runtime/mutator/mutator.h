@@ -89,6 +89,7 @@ struct fh__mutator {
 struct fh__thread {
   struct fh__mutator *mutator;
   bool exit_registered; /* detach at thread exit */
+  int32_t number;       /* in the kernel; 0: not asked for yet */
   bool forking;         /* between fh_fork_prepare and what follows */
   bool heap_is_ours;    /* nobody but Freehold uses its heap */
   bool past_exit;       /* that was done: what runs now are destructors of the thread's exit */

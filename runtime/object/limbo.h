@@ -24,6 +24,8 @@ struct fh__limbo_local {
   struct fh__limbo_batch sealed;
   size_t bytes;   /* both; relaxed for readers of statistics */
   size_t dead;    /* both */
+  uint64_t asked_ns;    /* when the sealed one's grace period was asked for; for the watchdog */
+  uint64_t reported_ns; /* how long that had lasted when it was reported last */
   size_t look_at; /* bytes in the open batch at which its mutator looks after the sealed one again */
 };
 

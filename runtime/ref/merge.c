@@ -3,8 +3,10 @@
 
 #include <sched.h>
 
+#include "base/clock.h"
 #include "base/trap.h"
 #include "ref/destroy.h"
+#include "sync/watchdog.h"
 
 /* ---- one object ---- */
 
@@ -143,6 +145,15 @@ static bool push_without_memory(struct fh__mutator *me, struct fh__mutator *owne
   return died;
 }
 
+/* The owner was asked before, and has not come. */
+static void watch(struct fh__mutator *owner) {
+  struct fh__queue *queue = &owner->sync.queue;
+  uint64_t now = fh__clock_coarse_ns(), since = FH__LOAD(&queue->since_ns, RELAXED);
+  if (!fh__watchdog_is_late(now, since, FH__LOAD(&queue->reported_ns, RELAXED))) return;
+  FH__STORE_(&queue->reported_ns, now - since, RELAXED); /* two may report at once: no harm */
+  fh__watchdog.report(FH_WAIT_MERGE, &owner->sync, now - since);
+}
+
 void fh__merge_hand_over(struct fh__mutator *me, fh_object *object, uint32_t owner_id) {
   if (!set_queued(object)) return;
   FH__ASSERT(owner_id != 0 && owner_id != me->sync.id, "ref.owner");
@@ -153,7 +164,10 @@ void fh__merge_hand_over(struct fh__mutator *me, fh_object *object, uint32_t own
     return;
   }
   switch (fh__state_of(&owner->sync)) { /* after the push: [queue.drained] */
-    case FH__ATTACHED: fh__attend(&owner->sync, FH__ATTEND_MERGE); break;
+    case FH__ATTACHED:
+      if (FH__UNLIKELY(FH__LOAD(&owner->sync.attention, RELAXED) & FH__ATTEND_MERGE)) watch(owner);
+      fh__attend(&owner->sync, FH__ATTEND_MERGE);
+      break;
     case FH__DETACHED:
       if (fh__merge_claim(me, owner, object)) fh__ref_die(me, object);
       break;

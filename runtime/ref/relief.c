@@ -4,11 +4,13 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/trap.h"
 #include "memory/system.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "sync/grace.h"
+#include "sync/watchdog.h"
 
 /* ---- limbo ---- */
 
@@ -36,7 +38,22 @@ static void free_batch(struct fh__mutator *me, struct fh__limbo_batch batch) {
   fh__account_return(&me->account, batch.dead);
 }
 
-static void seal(struct fh__limbo_local *limbo) { fh__limbo_seal(limbo, fh__grace_request()); }
+static void seal(struct fh__limbo_local *limbo) {
+  limbo->asked_ns = fh__clock_coarse_ns();
+  limbo->reported_ns = 0;
+  fh__limbo_seal(limbo, fh__grace_request());
+}
+
+/* Names those who hold a grace period up: attached, and not quiescent since it was asked for. */
+static void watch(struct fh__limbo_local *limbo) {
+  uint64_t now = fh__clock_coarse_ns();
+  if (!fh__watchdog_is_late(now, limbo->asked_ns, limbo->reported_ns)) return;
+  limbo->reported_ns = now - limbo->asked_ns;
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync))
+    if (fh__state_of(sync) == FH__ATTACHED && FH__LOAD(&sync->quiescent, RELAXED) < limbo->sealed.stamp)
+      fh__watchdog.report(FH_WAIT_GRACE, sync, limbo->reported_ns);
+}
 
 static bool is_ripe(const struct fh__limbo_local *limbo) {
   uint64_t stamp = FH__LOAD(&limbo->sealed.stamp, RELAXED); /* a hint if the limbo is somebody else's */
@@ -46,6 +63,7 @@ static bool is_ripe(const struct fh__limbo_local *limbo) {
 void fh__relief_limbo(struct fh__mutator *me, bool all) {
   struct fh__limbo_local *limbo = &me->limbo;
   if (limbo->sealed.stamp && !is_ripe(limbo) && fh__grace_advance()) fh__relief_wake_ripe();
+  if (limbo->sealed.stamp && !is_ripe(limbo)) watch(limbo);
   if (is_ripe(limbo)) {
     free_batch(me, fh__limbo_take_sealed(limbo));
     fh__relief_sleepers(me, FH__HEAP_DEBT); /* what was freed may lie in the heaps of sleepers */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "sync/queue.h"
 
+#include "base/clock.h"
 #include "memory/backend.h"
 
 enum { COUNT = 0xffff, CLOSED = 1 << 16, DRAINED = 1 << 17, ABANDONED = 1 << 18 };
@@ -59,6 +60,10 @@ static bool append(struct fh__segment *segment, void *item) {
 
 static void link_segment(struct fh__queue *queue, struct fh__segment *segment) {
   struct fh__segment *head = FH__LOAD(&queue->head, RELAXED);
+  if (!head) {
+    FH__STORE_(&queue->since_ns, fh__clock_coarse_ns(), RELAXED); /* a hint for the watchdog */
+    FH__STORE_(&queue->reported_ns, 0, RELAXED);
+  }
   do segment->next = head;
   while (!FH__CAS(&queue->head, &head, segment, SEQ_CST)); /* as in append; partner of the release: the swap in pop */
 }

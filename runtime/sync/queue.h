@@ -30,6 +30,8 @@ struct fh__queue {
   struct fh__segment *head;  /* atomic: pushed by producers, swapped out by the consumer */
   struct fh__segment *taken; /* atomic for readers of emptiness: the chain that is being drained */
   uint32_t at;               /* next item of its first segment */
+  uint64_t since_ns;         /* atomic, coarse: when it became other than empty last; for the watchdog */
+  uint64_t reported_ns;      /* atomic: how long that had lasted when it was reported last */
 };
 
 /* What a mutator needs to push to others' queues. Its own thread's, or its claimer's for the spares. */

@@ -77,6 +77,7 @@ struct fh__sync_local {
   uint32_t id;        /* written once */
   uint32_t bound;     /* atomic: has a thread; registry's lock to set, the thread itself to clear */
   uint32_t next_free; /* id of the next unbound mutator; registry's lock */
+  int32_t thread;     /* its thread's number in the kernel; the thread itself, at attach */
   bool taken;         /* by the present stop, from DETACHED; the requester's */
   char name[FH__NAME_BYTES];
 };

@@ -6,7 +6,9 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/trap.h"
+#include "sync/watchdog.h"
 
+struct fh__watchdog fh__watchdog;
 struct fh__stop fh__stop = {.lock = FH__MUTEX(FH__RANK_STOP)};
 struct fh__durations fh__durations = {.lock = FH__MUTEX(FH__RANK_STATISTICS)};
 
@@ -58,13 +60,33 @@ static uint32_t take_detached(struct fh__sync_local *self) {
 
 /* Each mutator that take_detached counted as missing arrives after `seen`: it moves its state first and counts itself in
  * afterwards. So waiting for that many arrivals never waits for one too many; one too few only means another look. */
-static void wait_for_arrivals(uint32_t seen, uint32_t missing) {
+static void report_missing(const struct fh__sync_local *self, uint64_t waited_ns) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync))
+    if (sync != self && fh__state_of(sync) != FH__STOPPED) fh__watchdog.report(FH_WAIT_STOP, sync, waited_ns);
+}
+
+struct patience {
+  const struct fh__sync_local *self;
+  uint64_t asked_ns;
+  uint64_t reported_ns;
+};
+
+static void look_at_clock(struct patience *patience) {
+  uint64_t now = fh__clock_ns();
+  if (!fh__watchdog_is_late(now, patience->asked_ns, patience->reported_ns)) return;
+  patience->reported_ns = now - patience->asked_ns;
+  report_missing(patience->self, patience->reported_ns);
+}
+
+static void wait_for_arrivals(struct patience *patience, uint32_t seen, uint32_t missing) {
   uint32_t target = seen + missing;
   FH__STORE_(&fh__stop.target, target, SEQ_CST); /* store-load against arrivals, partner: fh__stop_arrive */
   for (;;) {
     uint32_t arrivals = FH__LOAD(&fh__stop.arrivals, SEQ_CST);
     if ((int32_t)(arrivals - target) >= 0) return;
-    fh__futex_wait(&fh__stop.arrivals, arrivals, 0);
+    fh__futex_wait(&fh__stop.arrivals, arrivals, fh__watchdog.limit_ns);
+    look_at_clock(patience);
   }
 }
 
@@ -76,7 +98,7 @@ static void let_the_starving_in(void) {
 
 void fh__stop_begin(struct fh__sync_local *self) {
   let_the_starving_in();
-  uint64_t asked = fh__clock_ns();
+  struct patience patience = {.self = self, .asked_ns = fh__clock_ns()};
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) sync->taken = false;
   FH__ADD(&fh__stop.epoch, 1, SEQ_CST);
@@ -86,11 +108,11 @@ void fh__stop_begin(struct fh__sync_local *self) {
     uint32_t seen = FH__LOAD(&fh__stop.arrivals, SEQ_CST);
     uint32_t missing = take_detached(self);
     if (!missing) break;
-    wait_for_arrivals(seen, missing);
+    wait_for_arrivals(&patience, seen, missing);
   }
   fh__stop.began_ns = fh__clock_ns();
   FH__BUMP(&fh__stop.count, 1);
-  fh__durations_add(&fh__durations.time_to_stop, fh__stop.began_ns - asked);
+  fh__durations_add(&fh__durations.time_to_stop, fh__stop.began_ns - patience.asked_ns);
 }
 
 void fh__stop_end(struct fh__sync_local *self) {
