@@ -87,7 +87,7 @@ static void nothing_is_collected_where_no_safepoint_may_be(void **state) {
   {
     FH_NO_SAFEPOINT();
     assert_int_equal(fh_collect(2), 0);
-    assert_int_equal(fh__collect(fh__self()), 0);
+    assert_int_equal(fh__collect(fh__self(), FH__OLD), 0);
   }
   assert_int_equal(fh_collect(2), 2);
 }

@@ -180,7 +180,7 @@ static void what_is_not_marked_is_what_no_root_reaches(void **state) {
     struct fh__scan scan;
     struct found found = {0, false};
     stop();
-    require(fh__scan_begin(&scan));
+    require(fh__scan_begin(&scan, FH__OLD));
     fh__scan_subtract(&scan);
     fh__scan_mark(&scan);
     fh__scan_unmarked(&scan, note_unmarked, &found);
@@ -210,7 +210,7 @@ static void refs_is_what_comes_from_outside(void **state) {
   fh_retain(a);
   struct fh__scan scan;
   stop();
-  require(fh__scan_begin(&scan));
+  require(fh__scan_begin(&scan, FH__OLD));
   fh__scan_subtract(&scan);
   int32_t refs_a = scan.refs[a->fh.fh__slot], refs_b = scan.refs[b->fh.fh__slot];
   fh__scan_end(&scan);
@@ -268,7 +268,7 @@ static void a_kept_object_keeps_what_it_reaches(void **state) {
   struct fh__scan scan;
   size_t found[3] = {0};
   stop();
-  require(fh__scan_begin(&scan));
+  require(fh__scan_begin(&scan, FH__OLD));
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
   fh__scan_unmarked(&scan, count_unmarked, &found[0]);

@@ -39,6 +39,7 @@ static size_t count_chunks(const struct fh__track_local *track) {
   if (chunk == &fh__no_chunk) return 0;
   do count++;
   while ((chunk = chunk->next) != track->current);
+  for (chunk = track->aged; chunk; chunk = chunk->next) count++;
   return count;
 }
 
@@ -163,6 +164,38 @@ static void count_live(struct fh__track_local *track) {
     chunk->live = 0;
     for (uint32_t at = 0; at < chunk->bump; at++) chunk->live += fh__entry_is_object(chunk->entries[at]);
   } while ((chunk = chunk->next) != track->current);
+  for (chunk = track->aged; chunk; chunk = chunk->next) {
+    chunk->live = 0;
+    for (uint32_t at = 0; at < chunk->bump; at++) chunk->live += fh__entry_is_object(chunk->entries[at]);
+  }
+}
+
+/* Chunk 0 has one entry less: slot 0 means "not tracked". */
+static void chunks_age_whole(void **state) {
+  enum { MANY = 2 * FH__CHUNK_ENTRIES - 1 + 1 }; /* two full chunks, and one object in the current one */
+  struct fh__track_local track;
+  static fh_object *object[MANY];
+  fh__track_init(&track, 1);
+  for (int i = 0; i < MANY; i++) object[i] = make(&track);
+  count_live(&track);
+  assert_true(fh__track_age_stopped(&track, FH__YOUNG) == 0);
+  assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__MIDDLE);
+  assert_int_equal(fh__track_generation_of(object[MANY - 1]->fh__slot), FH__YOUNG); /* newborns go there */
+  assert_true(fh__track_age_stopped(&track, FH__YOUNG) == 0); /* a young collection looks at no other */
+  assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__MIDDLE);
+  assert_true(fh__track_age_stopped(&track, FH__MIDDLE) == MANY - 1);
+  assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__OLD);
+  assert_true(fh__track_age_stopped(&track, FH__OLD) == 0); /* old already */
+  forget_and_free(&track, object[0]);                       /* a hole in an aged chunk */
+  object[0] = make(&track);
+  assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__YOUNG); /* is not filled */
+  for (int i = 0; i < MANY; i++) forget_and_free(&track, object[i]);
+  count_live(&track);
+  (void)fh__track_age_stopped(&track, FH__MIDDLE);
+  assert_int_equal(count_chunks(&track), 3); /* the old ones are not looked at */
+  (void)fh__track_age_stopped(&track, FH__OLD);
+  assert_int_equal(count_chunks(&track), 1);
+  fh__track_finish(&track);
 }
 
 static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
@@ -170,7 +203,7 @@ static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
   struct fh__track_local track;
   static fh_object *object[MANY];
   fh__track_init(&track, 1);
-  fh__track_trim_stopped(&track); /* nothing there: nothing happens */
+  (void)fh__track_age_stopped(&track, FH__OLD); /* nothing there: nothing happens */
   for (int i = 0; i < MANY; i++) object[i] = make(&track);
   assert_int_equal(fh__track.limit, CHUNKS);
   for (int i = 0; i < MANY; i++) { /* chunks 1, 2 and 4 become empty */
@@ -180,7 +213,7 @@ static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
     object[i] = NULL;
   }
   count_live(&track);
-  fh__track_trim_stopped(&track);
+  (void)fh__track_age_stopped(&track, FH__OLD);
   assert_int_equal(count_chunks(&track), CHUNKS - 3);
   assert_null(fh__track_chunk(1));
   assert_null(fh__track_chunk(4));
@@ -196,7 +229,7 @@ static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
   for (int i = 0; i < MANY; i++)
     if (object[i]) forget_and_free(&track, object[i]);
   count_live(&track);
-  fh__track_trim_stopped(&track);
+  (void)fh__track_age_stopped(&track, FH__OLD);
   assert_int_equal(count_chunks(&track), 1); /* the current one stays */
   assert_int_equal(fh__track.limit, track.current->base / FH__CHUNK_ENTRIES + 1);
   fh__track_finish(&track);
@@ -282,6 +315,7 @@ int main(void) {
       cmocka_unit_test_teardown(a_strangers_hole_is_not_filled_before_its_tombstone_is_read, finish_track),
       cmocka_unit_test_teardown(a_producer_whose_objects_die_elsewhere_does_not_grow, finish_track),
       cmocka_unit_test_teardown(opening_counts_towards_the_next_collection, finish_track),
+      cmocka_unit_test_teardown(chunks_age_whole, finish_track),
       cmocka_unit_test_teardown(empty_chunks_go_and_their_numbers_are_used_again, finish_track),
       cmocka_unit_test_teardown(what_leaked_is_freed_at_the_end, finish_track),
       cmocka_unit_test_teardown(without_memory_nothing_changes, finish_track),

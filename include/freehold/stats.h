@@ -27,6 +27,13 @@ typedef struct fh_histogram {
  * Source:  docs/safepoint.md. */
 FH_API uint64_t fh_histogram_quantile(const fh_histogram *histogram, double share);
 
+/* Of one generation: of the collections that took it and the younger ones. */
+typedef struct fh_generation_stats {
+  uint64_t collections;
+  uint64_t scanned; /* objects looked at */
+  uint64_t found;   /* garbage, finalizers' resurrections included */
+} fh_generation_stats;
+
 typedef struct fh_stats {
   size_t size; /* sizeof(fh_stats), set by the caller: lets the struct grow */
 
@@ -88,6 +95,7 @@ typedef struct fh_stats {
   uint64_t collections_failed; /* no memory for the side arrays */
   uint64_t collected;          /* objects found to be garbage and destroyed */
   uint64_t scanned;            /* objects looked at, all collections together */
+  fh_generation_stats generation[3]; /* young, middle, old */
   fh_histogram gc_total;       /* a whole collection: stop, work, resume, finalizers, destruction */
 } fh_stats;
 

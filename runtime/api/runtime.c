@@ -80,7 +80,7 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__shared.gc_enabled = !(options->flags & FH_OPTION_GC_OFF);
   fh__shared.heap_is_ours = !(options->flags & FH_OPTION_SHARED_HEAP) && !fh__backend_is_hosts();
   fh__inbox_init(&fh__shared.later);
-  fh__collect_arm(0);
+  fh__collect_start(options);
 }
 
 static fh_status init_locked(const fh_options *options, size_t size) {

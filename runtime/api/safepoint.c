@@ -53,7 +53,7 @@ static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_INBOX) fh__relief_inbox(me);
   if (bits & FH__ATTEND_DESTROY) fh__ref_run_deferred(me);
   if (bits & FH__ATTEND_GARBAGE && !me->collecting) fh__garbage_finish(me);
-  if (bits & FH__ATTEND_COLLECT && torture_wants_one(me)) fh__collect(me);
+  if (bits & FH__ATTEND_COLLECT && torture_wants_one(me)) fh__collect(me, me->torture_turns / 64 % FH__GENERATIONS);
   if (bits & FH__ATTEND_COLLECT) fh__collect_if_due(me);
   if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);
   if (bits & FH__ATTEND_LIMIT) fh__pressure_tell(me);
@@ -124,7 +124,7 @@ void fh__safepoint_settle(struct fh__mutator *me) {
     uint64_t before = progress_of(me);
     uint64_t failed = FH__LOAD(&fh__collector.failed, RELAXED);
     fh__safepoint_housekeep(me);
-    size_t found = fh__collect(me);
+    size_t found = fh__collect(me, FH__OLD);
     fh__safepoint_housekeep(me);
     bool looked = FH__LOAD(&fh__collector.failed, RELAXED) == failed; /* else there was no memory, and may be in the next round */
     bool quiet = looked && !found && progress_of(me) == before && fh__limbo_is_empty(&me->limbo) && fh__relief_inbox_is_empty();
@@ -151,13 +151,12 @@ void fh_settle(void) {
 /* ---- the collector's public face ---- */
 
 size_t fh_collect(int generation) {
-  (void)generation; /* one generation so far: each collects all */
   struct fh__mutator *me = fh__self_at_safepoint("fh_collect");
   if (!me) return 0;
   fh__critical_suspend(me);
   FH__AND(&me->sync.attention, ~(uint32_t)FH__ATTEND_COLLECT, SEQ_CST); /* this is the collection that was due */
   run_once(me);
-  size_t found = fh__collect(me);
+  size_t found = fh__collect(me, generation < FH__YOUNG ? FH__YOUNG : generation > FH__OLD ? FH__OLD : (uint32_t)generation);
   run_once(me);
   fh__critical_resume(me);
   return found;
@@ -176,3 +175,30 @@ void fh_gc_enable(void) { FH__STORE_(&fh__shared.gc_enabled, true, RELAXED); }
 void fh_gc_disable(void) { FH__STORE_(&fh__shared.gc_enabled, false, RELAXED); }
 bool fh_gc_is_enabled(void) { return FH__LOAD(&fh__shared.gc_enabled, RELAXED); }
 bool fh_gc_is_tracked(const void *object) { return fh__type_of(object)->tracked; }
+
+/* ---- thresholds ---- */
+
+static const uint64_t most[FH__GENERATIONS] = {(uint64_t)1 << 31, (uint64_t)1 << 31, 10000};
+
+fh_status fh_gc_thresholds_set(const uint64_t thresholds[3]) {
+  for (int i = 0; i < FH__GENERATIONS; i++)
+    if (!thresholds[i] || thresholds[i] > most[i]) return FH_EINVAL;
+  for (int i = 0; i < FH__GENERATIONS; i++) FH__STORE_(&fh__collector.threshold[i], thresholds[i], RELAXED);
+  FH__STORE_(&fh__track.due, thresholds[FH__YOUNG], RELAXED);
+  return FH_OK;
+}
+
+void fh_gc_thresholds_get(uint64_t thresholds_out[3]) {
+  for (int i = 0; i < FH__GENERATIONS; i++) thresholds_out[i] = FH__LOAD(&fh__collector.threshold[i], RELAXED);
+}
+
+void fh_gc_counts(uint64_t counts_out[3]) {
+  counts_out[FH__YOUNG] = FH__LOAD(&fh__track.opened, RELAXED);
+  counts_out[FH__MIDDLE] = FH__LOAD(&fh__collector.young_since, RELAXED);
+  counts_out[FH__OLD] = FH__LOAD(&fh__collector.became_old, RELAXED);
+}
+
+int fh_gc_generation(const void *object) {
+  const fh_object *header = object;
+  return fh__type_of(header)->tracked && header->fh__slot ? (int)fh__track_generation_of(header->fh__slot) : -1;
+}

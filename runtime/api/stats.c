@@ -89,6 +89,15 @@ static void add_durations(fh_stats *stats) {
   fh__mutex_unlock(&fh__durations.lock);
 }
 
+static void add_generation(fh_stats *stats, int i) {
+  fh_generation_stats *generation = &stats->generation[i];
+  generation->collections = FH__LOAD(&fh__collector.collections[i], RELAXED);
+  generation->scanned = FH__LOAD(&fh__collector.scanned[i], RELAXED);
+  generation->found = FH__LOAD(&fh__collector.found[i], RELAXED);
+  stats->collections += generation->collections;
+  stats->scanned += generation->scanned;
+}
+
 static void fill(fh_stats *stats) {
   add_mutators(stats);
   add_live(stats);
@@ -108,9 +117,8 @@ static void fill(fh_stats *stats) {
   stats->forks = FH__LOAD(&fh__shared.forks, RELAXED);
   stats->stranded = FH__LOAD(&fh__shared.stranded, RELAXED);
   stats->grace_periods = FH__LOAD(&fh__grace.completed, RELAXED);
-  stats->collections = FH__LOAD(&fh__collector.collections, RELAXED);
+  for (int i = 0; i < FH__GENERATIONS; i++) add_generation(stats, i);
   stats->collections_failed = FH__LOAD(&fh__collector.failed, RELAXED);
-  stats->scanned = FH__LOAD(&fh__collector.scanned, RELAXED);
   add_durations(stats);
 }
 

@@ -39,6 +39,7 @@ enum {
   FH__GC_THRESHOLD = FH__PICK(65536, 64),      /* default of fh_options.gc_threshold */
   FH__WATCHDOG_MS = 5000,                      /* default of fh_options.watchdog_ms */
   FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */
+  FH__MIDDLE_EVERY = FH__PICK(10, 2),          /* young collections before one that takes the middle generation as well */
   FH__QUARANTINE = 256,                        /* freed objects that a checked build keeps poisoned, a mutator */
   FH__PREFETCH = 16,                           /* depth of the collector's prefetch queues */
   FH__LOCKS_BY_HAND = 64,                      /* object locks that a thread may hold outside critical sections */

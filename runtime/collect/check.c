@@ -192,7 +192,7 @@ fh_status fh__check_heap(struct fh__mutator *me) {
   struct check check = {.findings = 0};
   fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);
-  bool could_look = fh__scan_begin(&check.scan);
+  bool could_look = fh__scan_begin(&check.scan, FH__OLD);
   if (could_look) {
     check_chunks(&check);
     check_refs(&check);

@@ -123,7 +123,9 @@ static void cross_cell(void *context, fh__cell *cell) {
   fh_object *child = fh__cell_load(cell);
   if (!child || !fh__has_flag(child, FH__FLAG_GARBAGE)) return;
   bool other_list = crossing->from_private && fh__is_published(child);
-  bool earlier = crossing->scan->refs[child->fh__slot] == FH__SCAN_MARKED;
+  /* Garbage that this collection did not find is an earlier list's. */
+  bool found_now = fh__scan_covers(crossing->scan, child->fh__slot) && crossing->scan->refs[child->fh__slot] != FH__SCAN_MARKED;
+  bool earlier = !found_now;
   if (other_list || earlier) FH__OR(&child->fh__flags, FH__FLAG_CROSS, RELAXED);
 }
 
@@ -227,7 +229,7 @@ static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);
   fh__merge_all_stopped(me);
-  if (fh__scan_begin(&scan)) {
+  if (fh__scan_begin(&scan, FH__OLD)) {
     rescue_referenced(&scan, list);
     cross_others(&scan, list);
     fh__scan_end(&scan);

@@ -19,8 +19,8 @@ static void *reserve(size_t bytes) {
   return memory == MAP_FAILED ? NULL : memory;
 }
 
-bool fh__scan_begin(struct fh__scan *scan) {
-  *scan = (struct fh__scan){.entries = (size_t)(fh__track.limit + 1) * FH__CHUNK_ENTRIES};
+bool fh__scan_begin(struct fh__scan *scan, uint32_t generation) {
+  *scan = (struct fh__scan){.generation = generation, .entries = (size_t)(fh__track.limit + 1) * FH__CHUNK_ENTRIES};
   scan->refs = reserve(scan->entries * sizeof *scan->refs);
   scan->stack = reserve(scan->entries * sizeof *scan->stack);
   if (scan->refs && scan->stack) return true;
@@ -56,27 +56,35 @@ static void pipeline_init(struct pipeline *pipeline, struct fh__scan *scan) {
   }
 }
 
-/* Moves the places at the pipeline's turn one step on, and returns which one it was. */
-FH__INLINE uint32_t pipeline_turn(struct pipeline *pipeline, fh_object *child) {
+/* Moves the places at the pipeline's turn one step on, and returns which one it was. `partial`: not all generations are looked
+ * at; a child of another one leaves the pipeline as if it were not tracked. Each pass is compiled twice. */
+FH__INLINE uint32_t pipeline_turn(struct pipeline *pipeline, fh_object *child, bool partial) {
   uint32_t i = pipeline->at++ % FH__PREFETCH;
   fh_object *seen = pipeline->object[i];
   pipeline->object[i] = child;
   __builtin_prefetch(child);
+  uint32_t slot = seen->fh__slot;
+  if (partial && !fh__scan_covers(pipeline->scan, slot)) slot = 0;
   pipeline->known[i] = seen;
-  pipeline->slot[i] = seen->fh__slot;
+  pipeline->slot[i] = slot;
   __builtin_prefetch(&pipeline->refs[pipeline->slot[i]], 1);
   return i;
 }
 
-FH__INLINE void subtract_child(struct pipeline *pipeline, fh_object *child) {
+FH__INLINE void subtract_child(struct pipeline *pipeline, fh_object *child, bool partial) {
   uint32_t leaving = pipeline->slot[pipeline->at % FH__PREFETCH];
   pipeline->refs[leaving]--;
-  pipeline_turn(pipeline, child);
+  pipeline_turn(pipeline, child, partial);
 }
 
 FH__INLINE void subtract_cell(void *context, fh__cell *cell) {
   fh_object *child = fh__cell_load(cell);
-  if (child) subtract_child(context, child);
+  if (child) subtract_child(context, child, false);
+}
+
+FH__INLINE void subtract_cell_partial(void *context, fh__cell *cell) {
+  fh_object *child = fh__cell_load(cell);
+  if (child) subtract_child(context, child, true);
 }
 
 FH__INLINE int32_t count_for_refs(const fh_object *object) {
@@ -88,7 +96,7 @@ FH__INLINE void prefetch_entry(const struct fh__chunk *chunk, uint32_t at) {
   if (at < chunk->bump) __builtin_prefetch((const void *)(uintptr_t)(chunk->entries[at] & ~(uint64_t)3));
 }
 
-static void subtract_chunk(struct pipeline *pipeline, struct fh__chunk *chunk) {
+FH__INLINE void subtract_chunk(struct pipeline *pipeline, struct fh__chunk *chunk, bool partial) {
   uint32_t live = 0;
   for (uint32_t at = 0; at < chunk->bump; at++) {
     prefetch_entry(chunk, at + FH__PREFETCH);
@@ -97,7 +105,10 @@ static void subtract_chunk(struct pipeline *pipeline, struct fh__chunk *chunk) {
       fh_object *object = fh__entry_object(entry);
       live++;
       pipeline->refs[chunk->base + at] += count_for_refs(object);
-      fh__cells_each(fh__type_of(object), object, subtract_cell, pipeline);
+      if (partial)
+        fh__cells_each(fh__type_of(object), object, subtract_cell_partial, pipeline);
+      else
+        fh__cells_each(fh__type_of(object), object, subtract_cell, pipeline);
     } else if (entry == FH__TRACK_TOMB) {
       fh__track_recycle(chunk, at); /* [track.recycle]: the world is stopped, so no stranger is about to write here */
     }
@@ -106,18 +117,27 @@ static void subtract_chunk(struct pipeline *pipeline, struct fh__chunk *chunk) {
   pipeline->scan->objects += live;
 }
 
-void fh__scan_subtract(struct fh__scan *scan) {
+FH__INLINE void subtract_all(struct fh__scan *scan, bool partial) {
   struct pipeline pipeline;
   pipeline_init(&pipeline, scan);
   struct fh__chunk *chunk;
   for (FH__EACH_CHUNK(chunk))
-    if (chunk) subtract_chunk(&pipeline, chunk);
-  for (int i = 0; i < 2 * FH__PREFETCH; i++) subtract_child(&pipeline, &dummy);
+    if (fh__scan_covers_chunk(scan, chunk)) subtract_chunk(&pipeline, chunk, partial);
+  for (int i = 0; i < 2 * FH__PREFETCH; i++) subtract_child(&pipeline, &dummy, partial);
+}
+
+static bool is_partial(const struct fh__scan *scan) { return scan->generation < FH__OLD; }
+
+void fh__scan_subtract(struct fh__scan *scan) {
+  if (is_partial(scan))
+    subtract_all(scan, true);
+  else
+    subtract_all(scan, false);
 }
 
 /* ---- mark ---- */
 
-FH__INLINE void mark_child(struct pipeline *pipeline, fh_object *child) {
+FH__INLINE void mark_child(struct pipeline *pipeline, fh_object *child, bool partial) {
   uint32_t i = pipeline->at % FH__PREFETCH;
   fh_object *leaving = pipeline->known[i];
   int32_t *refs = &pipeline->refs[pipeline->slot[i]];
@@ -125,52 +145,67 @@ FH__INLINE void mark_child(struct pipeline *pipeline, fh_object *child) {
     *refs = FH__SCAN_MARKED;
     pipeline->scan->stack[pipeline->scan->depth++] = leaving;
   }
-  pipeline_turn(pipeline, child);
+  pipeline_turn(pipeline, child, partial);
 }
 
 FH__INLINE void mark_cell(void *context, fh__cell *cell) {
   fh_object *child = fh__cell_load(cell);
-  if (child) mark_child(context, child);
+  if (child) mark_child(context, child, false);
 }
 
-static void mark_stack(struct pipeline *pipeline) {
+FH__INLINE void mark_cell_partial(void *context, fh__cell *cell) {
+  fh_object *child = fh__cell_load(cell);
+  if (child) mark_child(context, child, true);
+}
+
+FH__INLINE void mark_stack(struct pipeline *pipeline, bool partial) {
   struct fh__scan *scan = pipeline->scan;
   while (scan->depth) {
     fh_object *object = scan->stack[--scan->depth];
-    fh__cells_each(fh__type_of(object), object, mark_cell, pipeline);
+    if (partial)
+      fh__cells_each(fh__type_of(object), object, mark_cell_partial, pipeline);
+    else
+      fh__cells_each(fh__type_of(object), object, mark_cell, pipeline);
   }
 }
 
-static void mark_chunk(struct pipeline *pipeline, struct fh__chunk *chunk) {
+FH__INLINE void mark_chunk(struct pipeline *pipeline, struct fh__chunk *chunk, bool partial) {
   int32_t *refs = &pipeline->refs[chunk->base];
   for (uint32_t at = 0; at < chunk->bump; at++) {
     uint64_t entry = chunk->entries[at];
     if (refs[at] <= 0 || !fh__entry_is_object(entry)) continue;
     refs[at] = FH__SCAN_MARKED;
     pipeline->scan->stack[pipeline->scan->depth++] = fh__entry_object(entry);
-    mark_stack(pipeline);
+    mark_stack(pipeline, partial);
   }
 }
 
-void fh__scan_mark(struct fh__scan *scan) {
+FH__INLINE void mark_all(struct fh__scan *scan, bool partial) {
   struct pipeline pipeline;
   pipeline_init(&pipeline, scan);
   scan->refs[0] = FH__SCAN_MARKED; /* whatever is not tracked need not be marked */
   struct fh__chunk *chunk;
   for (FH__EACH_CHUNK(chunk))
-    if (chunk) mark_chunk(&pipeline, chunk);
+    if (fh__scan_covers_chunk(scan, chunk)) mark_chunk(&pipeline, chunk, partial);
   /* What is still in the queue may have children, which go into the queue: until two whole turns bring nothing. */
   for (int quiet = 0; quiet < 2 * FH__PREFETCH; quiet++) {
-    mark_child(&pipeline, &dummy);
+    mark_child(&pipeline, &dummy, partial);
     if (scan->depth) quiet = -1;
-    mark_stack(&pipeline);
+    mark_stack(&pipeline, partial);
   }
+}
+
+void fh__scan_mark(struct fh__scan *scan) {
+  if (is_partial(scan))
+    mark_all(scan, true);
+  else
+    mark_all(scan, false);
 }
 
 static void keep_cell(void *context, fh__cell *cell) {
   struct fh__scan *scan = context;
   fh_object *child = fh__cell_load(cell);
-  if (!child || scan->refs[child->fh__slot] == FH__SCAN_MARKED) return;
+  if (!child || !fh__scan_covers(scan, child->fh__slot) || scan->refs[child->fh__slot] == FH__SCAN_MARKED) return;
   scan->refs[child->fh__slot] = FH__SCAN_MARKED;
   scan->stack[scan->depth++] = child;
 }
@@ -187,7 +222,7 @@ void fh__scan_keep(struct fh__scan *scan, fh_object *object) {
 void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context) {
   struct fh__chunk *chunk;
   for (FH__EACH_CHUNK(chunk))
-    for (uint32_t at = 0; chunk && at < chunk->bump; at++) {
+    for (uint32_t at = 0; fh__scan_covers_chunk(scan, chunk) && at < chunk->bump; at++) {
       int32_t refs = scan->refs[chunk->base + at];
       if (FH__LIKELY(refs == FH__SCAN_MARKED)) continue;
       uint64_t entry = chunk->entries[at];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Trial deletion over the tracked objects, in dense side arrays indexed by slot. The world is stopped, and nothing of the
+/* Trial deletion over the tracked objects of some generations, in dense side arrays indexed by slot. The world is stopped, and nothing of the
  * objects is borrowed or dirtied.
  *
- *   subtract   refs[o] = true count of o, less one for each reference to o from a tracked object:
- *              what remains comes from outside (stacks, roots, untracked holders)
+ *   subtract   refs[o] = true count of o, less one for each reference to o from a tracked object of these generations:
+ *              what remains comes from outside (stacks, roots, untracked holders, older generations)
  *   mark       whatever an object with refs > 0 reaches is alive
  *   the rest   is garbage: nothing but garbage refers to it
  *
@@ -19,14 +19,17 @@ struct fh__scan {
   size_t entries;      /* slots below it may be in use */
   size_t depth;        /* of the stack */
   uint64_t objects;    /* tracked objects seen */
+  uint32_t generation; /* this one and the younger ones are looked at */
 };
 
 /* refs of an object that was marked; no difference of counts comes near it. */
 #define FH__SCAN_MARKED INT32_MIN
 
 /* False: no memory; nothing happened. */
-bool fh__scan_begin(struct fh__scan *scan);
+bool fh__scan_begin(struct fh__scan *scan, uint32_t generation);
 void fh__scan_end(struct fh__scan *scan);
+/* True if the object with that slot is looked at. Whatever is not tracked is not. */
+FH__INLINE bool fh__scan_covers(const struct fh__scan *scan, uint32_t slot) { return fh__track_generation_of(slot) <= scan->generation; }
 /* Also takes tombstones into the free lists and counts each chunk's objects, in passing. */
 void fh__scan_subtract(struct fh__scan *scan);
 void fh__scan_mark(struct fh__scan *scan);
@@ -38,6 +41,10 @@ void fh__scan_keep(struct fh__scan *scan, fh_object *object);
 typedef void fh__scan_function(void *context, fh_object *object);
 void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context);
 
+/* for (FH__EACH_CHUNK(chunk)) if (fh__scan_covers_chunk(scan, chunk)) ... */
+FH__INLINE bool fh__scan_covers_chunk(const struct fh__scan *scan, const struct fh__chunk *chunk) {
+  return chunk && fh__chunk_generation(chunk) <= scan->generation;
+}
 /* for (FH__EACH_CHUNK(chunk)) if (chunk) ... : the chunks of all mutators; NULL where a number is vacant. */
 #define FH__EACH_CHUNK(chunk)                                           \
   uint32_t fh__n = 0;                                                   \

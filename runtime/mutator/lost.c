@@ -14,20 +14,24 @@ void fh__lost_bury(struct fh__mutator *lost) {
   fh__registry_unbind_locked(&lost->sync);
 }
 
+static uint64_t count_private(const struct fh__chunk *chunk) {
+  uint64_t found = 0;
+  for (uint32_t at = 0; at < chunk->bump; at++) {
+    uint64_t entry = FH__LOAD(&chunk->entries[at], RELAXED);
+    found += fh__entry_is_object(entry) && !fh__is_published(fh__entry_object(entry));
+  }
+  return found;
+}
+
 /* Private objects of a mutator without a thread: nobody can reach them. Only the biased design tells whose they are. */
 static void count(struct fh__mutator *lost) {
   lost->uncounted = false;
   if (!fh__design_is(FH_DESIGN_BIASED)) return;
   uint64_t stranded = 0;
-  const struct fh__chunk *first = lost->track.current, *chunk = first;
-  if (first == &fh__no_chunk) return;
-  do {
-    for (uint32_t at = 0; at < chunk->bump; at++) {
-      uint64_t entry = FH__LOAD(&chunk->entries[at], RELAXED);
-      stranded += fh__entry_is_object(entry) && !fh__is_published(fh__entry_object(entry));
-    }
-    chunk = chunk->next;
-  } while (chunk != first);
+  for (uint32_t number = 0; number < FH__LOAD(&fh__track.limit, RELAXED); number++) {
+    const struct fh__chunk *chunk = fh__track_chunk(number);
+    if (chunk && chunk->owner == lost->sync.id) stranded += count_private(chunk);
+  }
   FH__ADD(&fh__shared.stranded, stranded - lost->stranded, RELAXED); /* some may have been counted after an earlier fork */
   lost->stranded = stranded;
 }

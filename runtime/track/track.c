@@ -13,6 +13,7 @@ struct fh__chunk fh__no_chunk = {.base = FH__NO_CHUNK_BASE, .bump = FH__CHUNK_EN
 void fh__track_init(struct fh__track_local *track, uint32_t owner) {
   track->owner = owner;
   track->current = &fh__no_chunk;
+  track->aged = NULL;
 }
 
 /* ---- the directory ---- */
@@ -33,6 +34,7 @@ static bool register_chunk_locked(struct fh__chunk *chunk) {
     FH__STORE_(&fh__track.page[number / FH__TRACK_PAGE], page, RELEASE); /* partner: fh__track_chunk */
   }
   chunk->base = number * FH__CHUNK_ENTRIES;
+  fh__track.generation[number] = FH__YOUNG;
   FH__STORE_(&page->chunk[number % FH__TRACK_PAGE], chunk, RELEASE); /* partner: fh__track_chunk */
   if (number == fh__track.limit) FH__STORE_(&fh__track.limit, number + 1, RELAXED);
   return true;
@@ -130,17 +132,49 @@ static void lower_limit(void) {
   FH__STORE_(&fh__track.limit, limit, RELAXED);
 }
 
-void fh__track_trim_stopped(struct fh__track_local *track) {
+static void set_generation(const struct fh__chunk *chunk, uint32_t generation) {
+  fh__track.generation[chunk->base / FH__CHUNK_ENTRIES] = (uint8_t)generation;
+}
+
+/* Takes the aged chunks of a collected generation one generation up, or away. */
+static uint64_t age_aged(struct fh__track_local *track, uint32_t generation) {
+  uint64_t became_old = 0;
+  struct fh__chunk **link = &track->aged, *chunk;
+  while ((chunk = *link)) {
+    bool collected = fh__chunk_generation(chunk) <= generation;
+    if (collected && chunk->live == 0) {
+      *link = chunk->next;
+      drop_chunk(chunk);
+      continue;
+    }
+    if (collected && fh__chunk_generation(chunk) == FH__MIDDLE) {
+      set_generation(chunk, FH__OLD);
+      became_old += chunk->live;
+    }
+    link = &chunk->next;
+  }
+  return became_old;
+}
+
+static void age_young(struct fh__track_local *track) {
   struct fh__chunk *before = track->current;
   for (struct fh__chunk *chunk = before->next; chunk != track->current; chunk = before->next) {
+    before->next = chunk->next;
     if (chunk->live == 0) {
-      before->next = chunk->next;
       drop_chunk(chunk);
     } else {
-      before = chunk;
+      set_generation(chunk, FH__MIDDLE);
+      chunk->next = track->aged;
+      track->aged = chunk;
     }
   }
+}
+
+uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation) {
+  uint64_t became_old = age_aged(track, generation); /* first: what is young now becomes middle */
+  age_young(track);
   lower_limit();
+  return became_old;
 }
 
 /* What still lives when the runtime ends has leaked; its memory goes, without any of the application's code. */
@@ -149,12 +183,21 @@ static void free_leaked(const struct fh__chunk *chunk) {
     if (fh__entry_is_object(chunk->entries[at])) fh__backend_free(fh__entry_object(chunk->entries[at]));
 }
 
+static void finish_chunk(struct fh__chunk *chunk) {
+  free_leaked(chunk);
+  drop_chunk(chunk);
+}
+
 void fh__track_finish(struct fh__track_local *track) {
-  struct fh__chunk *chunk = track->current;
+  struct fh__chunk *chunk;
+  while ((chunk = track->aged)) {
+    track->aged = chunk->next;
+    finish_chunk(chunk);
+  }
+  chunk = track->current;
   while (chunk != &fh__no_chunk) {
     struct fh__chunk *next = chunk->next;
-    free_leaked(chunk);
-    drop_chunk(chunk);
+    finish_chunk(chunk);
     chunk = next == track->current ? &fh__no_chunk : next;
   }
   track->current = &fh__no_chunk;

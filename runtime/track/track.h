@@ -24,6 +24,9 @@
 #include "object/header.h"
 #include "sync/mutex.h"
 
+/* Generations are sets of chunks. */
+enum { FH__YOUNG, FH__MIDDLE, FH__OLD, FH__GENERATIONS };
+
 enum {
   FH__TRACK_PAGE = 1024,      /* chunks in a page of the directory */
   FH__TRACK_PAGES = 4096,
@@ -33,11 +36,10 @@ enum {
 struct fh__chunk {
   uint32_t base;       /* index of entry 0 */
   uint32_t owner;      /* id of the mutator that fills it; written once */
-  uint32_t generation; /* 0: young. One generation so far */
   uint32_t bump;       /* entries ever used; the owner's */
   uint32_t free;       /* 1 + first free entry, 0: none; the owner's */
   uint32_t live;       /* objects that the collector counted in its last stop */
-  struct fh__chunk *next; /* ring of the owner's chunks */
+  struct fh__chunk *next; /* ring of the owner's young chunks, or list of its aged ones */
   uint64_t entries[FH__CHUNK_ENTRIES];
 };
 
@@ -48,6 +50,7 @@ struct fh__track_page {
 struct fh__track_local {
   uint32_t owner;
   struct fh__chunk *current; /* newborns go here; also the handle of the ring; fh__no_chunk before the first */
+  struct fh__chunk *aged;    /* chunks of the middle and the old generation: no newborns go there */
 };
 
 /* A chunk that is full and holds nobody's entries, so that the fast paths need not ask whether there is one. */
@@ -61,6 +64,8 @@ struct fh__track_shared {
   uint64_t opened;    /* atomic: entries made available to newborns since the last collection */
   uint64_t due;       /* atomic: how many make a collection due; UINT64_MAX: never */
   struct fh__track_page *page[FH__TRACK_PAGES];
+  uint8_t generation[FH__TRACK_PAGES * FH__TRACK_PAGE]; /* by chunk number; changes with the world stopped. Not in the chunk, because
+                                                         * a collection asks for each reference that it meets */
 };
 
 extern struct fh__track_shared fh__track;
@@ -71,6 +76,8 @@ FH__INLINE struct fh__chunk *fh__track_chunk(uint32_t number) {
   return page ? FH__LOAD(&page->chunk[number % FH__TRACK_PAGE], ACQUIRE) : NULL;
 }
 FH__INLINE struct fh__chunk *fh__track_chunk_of(uint32_t slot) { return fh__track_chunk(slot / FH__CHUNK_ENTRIES); }
+FH__INLINE uint32_t fh__track_generation_of(uint32_t slot) { return fh__track.generation[slot / FH__CHUNK_ENTRIES]; }
+FH__INLINE uint32_t fh__chunk_generation(const struct fh__chunk *chunk) { return fh__track_generation_of(chunk->base); }
 FH__INLINE bool fh__entry_is_object(uint64_t entry) { return entry && !(entry & 3); }
 FH__INLINE fh_object *fh__entry_object(uint64_t entry) { return (fh_object *)(uintptr_t)entry; }
 
@@ -78,8 +85,9 @@ void fh__track_init(struct fh__track_local *track, uint32_t owner);
 /* Opens another chunk for the object. False: no memory, nothing changed. *due_out is set if a collection is due. */
 bool fh__track_add_slow(struct fh__track_local *track, fh_object *object, bool *due_out);
 void fh__track_forget_remote(struct fh__chunk *chunk, uint32_t slot);
-/* Stopped: frees the chunks of a mutator in which `live` is zero, but for its current one. */
-void fh__track_trim_stopped(struct fh__track_local *track);
+/* Stopped, after a collection of `generation` and the younger ones: of a mutator's chunks of these, frees those in which `live` is zero,
+ * and the others are older now; but for the one that newborns go to. Returns how many objects became old. */
+uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation);
 void fh__track_finish(struct fh__track_local *track);
 void fh__track_finish_shared(void);
 
