@@ -38,6 +38,7 @@ enum {
   FH__HEAP_DEBT = FH__PICK(4 << 20, 1024),     /* bytes freed for a sleeper before its heap is tidied in its place */
   FH__GC_THRESHOLD = FH__PICK(65536, 64),      /* default of fh_options.gc_threshold */
   FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */
+  FH__CLOSE_NS = 1000000,                      /* a stop that begins so soon after another one's end may starve somebody */
   FH__QUARANTINE = 256,                        /* freed objects that a checked build keeps poisoned, a mutator */
   FH__PREFETCH = 16,                           /* depth of the collector's prefetch queues */
   FH__LOCKS_BY_HAND = 64,                      /* object locks that a thread may hold outside critical sections */
