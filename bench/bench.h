@@ -11,16 +11,18 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/types.h>
 
-enum { ROUNDS_MAX = 101, ROUNDS_DEFAULT = 9, CREW_MAX = 64, COUNT_OBJECTS = 256 };
+enum { ROUNDS_MAX = 101, ROUNDS_DEFAULT = 9, CREW_MAX = 1024, COUNT_OBJECTS = 256 };
 
 /* ---- figures ---- */
 
 struct result {
   unsigned rounds; /* how many are wanted; a costly figure lowers it */
-  unsigned filled;
+  unsigned filled; /* none: the figure cannot be measured here, and `beside` says why */
   double value[ROUNDS_MAX];
   char beside[96];   /* what is printed behind the figure, without a meaning for programs */
+  bool unfit;        /* what the figure asks for did not come about, so it is missed whatever its value */
   uint64_t immortal; /* objects that the figure made immortal: they may still be there when the runtime ends */
 };
 
@@ -37,6 +39,7 @@ struct figure {
 /* One array a family, ended by a figure without a name. */
 extern const struct figure count_figures[], object_figures[], handoff_figures[];
 extern const struct figure mutator_figures[], stop_figures[], gc_figures[], limit_figures[];
+extern const struct figure design_figures[], fork_figures[];
 
 void result_add(struct result *result, double value);
 void result_limit_rounds(struct result *result, unsigned most);
@@ -57,6 +60,14 @@ double resident_mb(void);
 
 /* The compiler must assume that all memory changed here; no instruction is made of it. */
 #define COMPILER_BARRIER() __asm__ volatile("" ::: "memory")
+
+/* Work that no compiler can shorten and that touches no memory. */
+static inline void compute(uint64_t *number, unsigned steps) {
+  for (unsigned i = 0; i < steps; i++) {
+    *number = *number * 6364136223846793005u + 1442695040888963407u;
+    __asm__ volatile("" : "+r"(*number));
+  }
+}
 
 /* One turn of a wait of an attached thread for another thread: lets stops through, and now and then the other thread. */
 void wait_turn(unsigned *turns);
@@ -115,11 +126,25 @@ uint64_t crew_finish(struct crew *crew);
 /* All three; the members begin when the caller already is in its blocking region. */
 uint64_t crew_run(unsigned count, crew_body body, void *context, uint64_t n);
 
-/* ---- fresh processes, for what is measured in resident memory ---- */
+/* ---- other processes ---- */
 
+/* A program whose output, or what it says about errors, is read. */
+struct program {
+  pid_t pid;
+  FILE *from;
+};
+
+/* Looks `file` up as the shell does; false if it is not there. `captured`: STDOUT_FILENO or STDERR_FILENO. */
+bool program_start(struct program *program, const char *file, char *const *arguments, int captured);
+/* Waits for its end; dies if that was not a good one. */
+void program_end(struct program *program, const char *name);
+
+/* This program again, in a fresh process, with a runtime of its own that nobody is attached to yet. */
 struct child {
   const char *name;
   void (*run)(double *values, unsigned count);
+  fh_design design;
+  bool without_runtime;
 };
 extern const struct child bench_children[]; /* ended by one without a name */
 
@@ -130,6 +155,12 @@ int be_child(const char *name);
 
 void child_blocked_owner(double *values, unsigned count);
 void child_churn(double *values, unsigned count);
+void child_pair(double *values, unsigned count);
+void child_make(double *values, unsigned count);
+void child_fork_server(double *values, unsigned count);
+void child_fork_server_plain(double *values, unsigned count);
+void child_fork_busy(double *values, unsigned count);
+void child_fork_busy_plain(double *values, unsigned count);
 
 /* ---- the objects that several families use ---- */
 

@@ -17,7 +17,8 @@ struct choice {
 };
 
 static const struct figure *const families[] = {count_figures,   object_figures, handoff_figures,
-                                                mutator_figures, stop_figures,   gc_figures,     limit_figures};
+                                                mutator_figures, stop_figures,   gc_figures,
+                                                limit_figures,   design_figures, fork_figures};
 
 static const char usage_text[] =
     "usage: fh-bench [--json FILE] [--rounds N] [--pin] [--list] [NAME...]\n"
@@ -105,13 +106,13 @@ static const char *describe_reach(const struct figure *figure, char *text, size_
   return text;
 }
 
-static const char *judge(const struct figure *figure, double median) {
+static const char *judge(const struct figure *figure, double median, bool unfit) {
   bool met = true;
   if (figure->reach == REPORTED) return "";
   if (figure->reach == AT_MOST) met = median <= figure->limit;
   if (figure->reach == AT_LEAST) met = median >= figure->limit;
   if (figure->reach == EXACTLY) met = !(median < figure->limit) && !(median > figure->limit);
-  return met ? "met" : "MISSED";
+  return met && !unfit ? "met" : "MISSED";
 }
 
 static void run_in_fresh_runtime(const struct figure *figure, struct result *result) {
@@ -127,16 +128,22 @@ static void run_in_fresh_runtime(const struct figure *figure, struct result *res
   if (leaked > result->immortal) die("%s leaked %llu objects", figure->name, (unsigned long long)leaked);
 }
 
-static double measure_and_print(const struct figure *figure, unsigned rounds) {
+/* False if the figure cannot be measured here. */
+static bool measure_and_print(const struct figure *figure, unsigned rounds, double *median_out) {
   struct result result = {.rounds = rounds};
   char reach[32];
   run_in_fresh_runtime(figure, &result);
+  if (result.filled == 0) {
+    printf("%-30s left out: %s\n", figure->name, result.beside);
+    return false;
+  }
   const double median = median_of(result.value, result.filled);
   printf("%-30s %9.4g %-4s %8.4g .. %-8.4g  %-8s %-6s %s\n", figure->name, median, figure->unit,
          quantile_of(result.value, result.filled, 0), quantile_of(result.value, result.filled, 1),
-         describe_reach(figure, reach, sizeof reach), judge(figure, median), result.beside);
+         describe_reach(figure, reach, sizeof reach), judge(figure, median, result.unfit), result.beside);
   fflush(stdout);
-  return median;
+  *median_out = median;
+  return true;
 }
 
 /* ---- all of them ---- */
@@ -177,7 +184,7 @@ int main(int argc, char **argv) {
       continue;
     }
     measured[done] = figure[i];
-    median[done++] = measure_and_print(figure[i], choice.rounds);
+    done += measure_and_print(figure[i], choice.rounds, &median[done]);
   }
   if (choice.json && done) write_json(choice.json, measured, median, done);
   return 0;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* How long it takes until everybody stands still. The heap is nearly empty, so a collection is little but its stop; the
- * runtime's own clock tells the time of each stop: its sum before and after. */
+/* How long it takes until everybody stands still, and what stops cost a program of many more threads than processors. The
+ * heap is nearly empty, so a collection is little but its stop; the runtime's own clock tells the time of each stop: its sum
+ * before and after. */
 #include "bench.h"
 
 #include <mimalloc.h>
+#include <sched.h>
+#include <time.h>
 
 enum { STOPS_A_ROUND = 400, BLOCKED = 32, RUNNING = 2, WORK_BETWEEN_POLLS = 1000 };
 
@@ -44,10 +47,7 @@ static void compute_until_over(unsigned index, void *context, uint64_t n) {
   uint64_t number = index + 1;
   (void)n;
   while (!atomic_load_explicit(&stopping->over, memory_order_relaxed)) {
-    for (unsigned i = 0; i < WORK_BETWEEN_POLLS; i++) {
-      number = number * 6364136223846793005u + 1442695040888963407u;
-      __asm__ volatile("" : "+r"(number));
-    }
+    compute(&number, WORK_BETWEEN_POLLS);
     fh_safepoint();
     if (atomic_load_explicit(&stopping->runner[index].asked, memory_order_relaxed)) show_life(stopping, index);
   }
@@ -132,8 +132,141 @@ static void measure_running(struct result *result) {
   measure_stops(result, 0, RUNNING);
 }
 
+/* ---- more threads than processors ---- */
+
+enum { MUTATORS_A_PROCESSOR = 32, STOP_EVERY_NS = 10000000, WINDOW_NS = 500000000, UNITS_A_LOOK = 16 };
+
+/* Each of the crowd counts what it has done in a cache line of its own. */
+struct crowd {
+  atomic_bool over;
+  _Atomic uint64_t stop_at; /* the clock's time of the next stop */
+  struct {
+    _Alignas(128) _Atomic uint64_t done;
+  } member[CREW_MAX];
+};
+
+struct window {
+  double throughput; /* of all, a second */
+  double stops;      /* a second */
+  double stop_us;    /* one, until all stand still */
+  double lost;       /* share of the machine that the crowd did not have, 0 to 1 */
+};
+
+/* As in a program that collects: one of those who run finds that it is time, and does it. A thread that slept until then
+ * would wait for its turn behind all of the crowd. A stop that is late by a whole turn is left out: none follows another at
+ * once. */
+static void stop_if_time(struct crowd *crowd) {
+  uint64_t due = atomic_load_explicit(&crowd->stop_at, memory_order_relaxed);
+  const uint64_t now = now_ns();
+  if (now < due) return;
+  const uint64_t next = (now < due + STOP_EVERY_NS ? due : now) + STOP_EVERY_NS;
+  if (atomic_compare_exchange_strong_explicit(&crowd->stop_at, &due, next, memory_order_relaxed, memory_order_relaxed))
+    fh_collect(2);
+}
+
+static void compute_in_crowd(unsigned index, void *context, uint64_t n) {
+  struct crowd *crowd = context;
+  uint64_t number = index + 1, done = 0;
+  (void)n;
+  while (!atomic_load_explicit(&crowd->over, memory_order_relaxed)) {
+    compute(&number, WORK_BETWEEN_POLLS);
+    fh_safepoint();
+    atomic_store_explicit(&crowd->member[index].done, ++done, memory_order_relaxed);
+    if (done % UNITS_A_LOOK == 0) stop_if_time(crowd);
+  }
+}
+
+static uint64_t done_by(struct crowd *crowd, unsigned count) {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i < count; i++) sum += atomic_load_explicit(&crowd->member[i].done, memory_order_relaxed);
+  return sum;
+}
+
+static bool all_have_begun(struct crowd *crowd, unsigned count) {
+  for (unsigned i = 0; i < count; i++)
+    if (!atomic_load_explicit(&crowd->member[i].done, memory_order_relaxed)) return false;
+  return true;
+}
+
+static void sleep_until(uint64_t ns) {
+  const struct timespec time = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+  FH_BLOCKING();
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL)) {
+  }
+}
+
+static unsigned usable_processors(void) {
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof allowed, &allowed) ? 1 : (unsigned)CPU_COUNT(&allowed);
+}
+
+static uint64_t processor_ns(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static struct window measure_window(struct crowd *crowd, unsigned count, bool stops) {
+  const fh_histogram before = stop_times();
+  const uint64_t done = done_by(crowd, count), processor = processor_ns(), begun = now_ns();
+  if (stops) atomic_store_explicit(&crowd->stop_at, begun + STOP_EVERY_NS, memory_order_relaxed);
+  sleep_until(begun + WINDOW_NS);
+  const double did = (double)(done_by(crowd, count) - done);
+  const double had = (double)(processor_ns() - processor), spent = (double)(now_ns() - begun);
+  const fh_histogram after = stop_times();
+  const double seen = (double)(after.count - before.count);
+  return (struct window){.throughput = did / spent * 1e9,
+                         .stops = seen / spent * 1e9,
+                         .stop_us = seen > 0 ? (double)(after.total_ns - before.total_ns) / seen / 1e3 : 0,
+                         .lost = 1 - had / (spent * usable_processors())};
+}
+
+static struct window watch_crowd(unsigned count, bool stops) {
+  struct crowd *crowd = must_allocate(sizeof *crowd);
+  struct crew crew;
+  atomic_init(&crowd->stop_at, UINT64_MAX);
+  crew_start(&crew, count, compute_in_crowd, crowd, 0);
+  crew_go(&crew);
+  while (!all_have_begun(crowd, count)) sleep_until(now_ns() + 1000000);
+  const struct window window = measure_window(crowd, count, stops);
+  atomic_store_explicit(&crowd->stop_at, UINT64_MAX, memory_order_relaxed);
+  atomic_store_explicit(&crowd->over, true, memory_order_relaxed);
+  crew_finish(&crew);
+  mi_free(crowd);
+  return window;
+}
+
+/* In each round: the many, the few, the few, the many. How much of the processors the few did not get is told beside: where
+ * other processes run, each of the many waits for them before it can stand still, and the figure says nothing.
+ * With fewer stops than it asks for, it is missed. */
+static void compare_crowds(struct result *result, bool few_are_stopped) {
+  const unsigned most = CREW_MAX / MUTATORS_A_PROCESSOR;
+  const unsigned few = usable_processors() < most ? usable_processors() : most;
+  double stops[ROUNDS_MAX], stop_us[ROUNDS_MAX], lost[ROUNDS_MAX];
+  result_limit_rounds(result, 5);
+  for (unsigned round = 0; round < result->rounds; round++) {
+    const struct window first = watch_crowd(few * MUTATORS_A_PROCESSOR, true);
+    const struct window second = watch_crowd(few, few_are_stopped);
+    const struct window third = watch_crowd(few, few_are_stopped);
+    const struct window fourth = watch_crowd(few * MUTATORS_A_PROCESSOR, true);
+    result_add(result, (first.throughput + fourth.throughput) / (second.throughput + third.throughput));
+    stops[round] = (first.stops + fourth.stops) / 2;
+    stop_us[round] = (first.stop_us + fourth.stop_us) / 2;
+    lost[round] = (second.lost + third.lost) / 2;
+  }
+  result->unfit = median_of(stops, result->rounds) < 0.9 * 1e9 / STOP_EVERY_NS;
+  snprintf(result->beside, sizeof result->beside, "%u on %u; %.3g stops a second, %.3g us each; few lacked %.1f%%",
+           few * MUTATORS_A_PROCESSOR, few, median_of(stops, result->rounds), median_of(stop_us, result->rounds),
+           100 * median_of(lost, result->rounds));
+}
+
+static void measure_oversubscribed(struct result *result) { compare_crowds(result, false); }
+static void measure_both_stopped(struct result *result) { compare_crowds(result, true); }
+
 const struct figure stop_figures[] = {
     {"stop.blocked32_us", "us", REPORTED, 0, measure_blocked},
     {"stop.running2_us", "us", REPORTED, 0, measure_running},
+    {"stop.oversubscribed", "x", AT_LEAST, 0.85, measure_oversubscribed},
+    {"stop.oversubscribed_both", "x", REPORTED, 0, measure_both_stopped},
     {NULL, NULL, REPORTED, 0, NULL},
 };

@@ -37,9 +37,10 @@ static void it_becomes_due_by_what_is_opened(void **state) {
   fh_gc_enable();
   assert_true(fh_gc_is_enabled() && fh__collect_is_due());
   uint64_t live = 100 * (uint64_t)fh__shared.options.gc_threshold;
-  fh__collect_arm(live); /* 100 percent of what lives on */
-  assert_true(fh__track.due == live && fh__track.opened == 0);
+  fh__collect_arm(live); /* 100 percent of what lives on have to become old */
+  assert_true(fh__collector.old_due == live && fh__collector.became_old == 0);
   fh__collect_arm(0);
+  assert_true(fh__collector.old_due == fh__shared.options.gc_threshold);
 }
 
 static void making_objects_asks_and_a_safepoint_collects(void **state) {

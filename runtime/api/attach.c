@@ -85,10 +85,9 @@ static void leave_at_exit(struct fh__mutator *me) {
 
 static void detach_at_exit(void *argument) {
   (void)argument;
-  struct fh__thread *thread = &fh__thread;
-  thread->past_exit = true;
-  if (thread->mutator) leave_at_exit(thread->mutator);
-  if (!thread->heap_is_ours) return;
+  fh__thread.past_exit = true;
+  if (fh__thread.mutator) leave_at_exit(fh__thread.mutator);
+  if (!fh__thread.heap_is_ours) return;
   /* What the allocator does with a heap that ends must not be under way when somebody forks. */
   fh__mutex_lock(&fh__stop.lock);
   fh__backend_thread_done();

@@ -69,7 +69,9 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__account_start(soft, hard);
   fh__pressure = (struct fh__pressure){0};
   FH__STORE_(&fh__shared.fork, options->fork, RELAXED);
-  FH__STORE_(&fh__stop.count, 0, RELAXED); /* forks while the runtime was down counted */
+  /* Forks while the runtime was down, or was being taken apart, counted. */
+  FH__STORE_(&fh__stop.count, 0, RELAXED);
+  FH__STORE_(&fh__shared.forks, 0, RELAXED);
   fh__durations_reset();
   fh__straggler_start(options);
   fh__shared.design = options->design;
@@ -168,7 +170,7 @@ static void free_everything(void) {
   fh__gil.switches = 0;
   fh__grace = (struct fh__grace){0};
   fh__shared.gc_enabled = false;
-  fh__shared.forks = fh__shared.stranded = 0;
+  FH__STORE_(&fh__shared.stranded, 0, RELAXED);
   fh__mutex_unlock(&fh__registry.lock);
   fh__mutex_unlock(&fh__stop.lock);
   fh__backend_tidy();

@@ -40,6 +40,7 @@ enum {
   FH__WATCHDOG_MS = 5000,                      /* default of fh_options.watchdog_ms */
   FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */
   FH__MIDDLE_EVERY = FH__PICK(10, 2),          /* young collections before one that takes the middle generation as well */
+  FH__CLOSE_NS = 1000000,                      /* a stop that begins so soon after another one's end may starve somebody */
   FH__QUARANTINE = 256,                        /* freed objects that a checked build keeps poisoned, a mutator */
   FH__PREFETCH = 16,                           /* depth of the collector's prefetch queues */
   FH__LOCKS_BY_HAND = 64,                      /* object locks that a thread may hold outside critical sections */

@@ -10,7 +10,9 @@
 #include "sync/grace.h"
 #include "sync/stop.h"
 
-/* How long an attaching thread has waited: through one stop is nobody's fault, meeting a second one is starvation. */
+/* How long an attaching thread has waited: through one stop is nobody's fault, meeting a second one that follows at once is
+ * starvation. If the world ran in between, only the kernel has kept the thread from coming in, because others wanted the
+ * processor: there the requester would wait for all of them to have their turns. */
 struct wait {
   uint32_t epoch; /* the odd epoch that it waited for last; 0: none */
   bool starving;
@@ -22,7 +24,8 @@ static void wait_for_resume(struct wait *wait) {
     sched_yield(); /* the requester is resetting the states */
     return;
   }
-  if (wait->epoch && wait->epoch != epoch && !wait->starving) {
+  bool close = FH__LOAD(&fh__stop.close, RELAXED); /* a hint, too */
+  if (wait->epoch && wait->epoch != epoch && close && !wait->starving) {
     wait->starving = true;
     FH__ADD(&fh__stop.starving, 1, RELAXED); /* a hint: partner let_the_starving_in */
   }

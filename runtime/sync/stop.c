@@ -99,6 +99,7 @@ static void let_the_starving_in(void) {
 void fh__stop_begin(struct fh__sync_local *self) {
   let_the_starving_in();
   struct patience patience = {.self = self, .asked_ns = fh__clock_ns()};
+  FH__STORE_(&fh__stop.close, patience.asked_ns - fh__stop.ended_ns < FH__CLOSE_NS, RELAXED);
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) sync->taken = false;
   FH__ADD(&fh__stop.epoch, 1, SEQ_CST);
@@ -116,7 +117,8 @@ void fh__stop_begin(struct fh__sync_local *self) {
 }
 
 void fh__stop_end(struct fh__sync_local *self) {
-  fh__durations_add(&fh__durations.time_stopped, fh__clock_ns() - fh__stop.began_ns);
+  fh__stop.ended_ns = fh__clock_ns();
+  fh__durations_add(&fh__durations.time_stopped, fh__stop.ended_ns - fh__stop.began_ns);
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) FH__AND(&sync->attention, ~(uint32_t)FH__ATTEND_STOP, SEQ_CST);
   FH__ADD(&fh__stop.epoch, 1, SEQ_CST); /* epoch first, then the states */

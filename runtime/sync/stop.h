@@ -20,7 +20,9 @@ struct fh__stop {
   uint32_t target;   /* atomic: the arrivals that the requester waits for */
   uint32_t starving; /* atomic: mutators that waited through a whole stop and met another; a futex */
   uint64_t count;    /* atomic */
+  bool close;        /* atomic: this stop followed the last one at once */
   uint64_t began_ns; /* the requester's */
+  uint64_t ended_ns; /* the last one's, under the stop lock */
 };
 
 /* Durations of everything that stops the world; shared by all, under a lock of the highest rank, so that readers of
