@@ -136,7 +136,16 @@ static void set_generation(const struct fh__chunk *chunk, uint32_t generation) {
   fh__track.generation[chunk->base / FH__CHUNK_ENTRIES] = (uint8_t)generation;
 }
 
-/* Takes the aged chunks of a collected generation one generation up, or away. */
+/* What survives a collection is one generation older than the oldest that was collected. */
+static uint32_t older_than(uint32_t generation) { return generation < FH__OLD ? generation + 1 : FH__OLD; }
+
+/* Moves a chunk up; returns how many objects became old by that. */
+static uint64_t age_chunk(const struct fh__chunk *chunk, uint32_t to) {
+  bool becomes_old = to == FH__OLD && fh__chunk_generation(chunk) != FH__OLD;
+  set_generation(chunk, to);
+  return becomes_old ? chunk->live : 0;
+}
+
 static uint64_t age_aged(struct fh__track_local *track, uint32_t generation) {
   uint64_t became_old = 0;
   struct fh__chunk **link = &track->aged, *chunk;
@@ -147,32 +156,31 @@ static uint64_t age_aged(struct fh__track_local *track, uint32_t generation) {
       drop_chunk(chunk);
       continue;
     }
-    if (collected && fh__chunk_generation(chunk) == FH__MIDDLE) {
-      set_generation(chunk, FH__OLD);
-      became_old += chunk->live;
-    }
+    if (collected) became_old += age_chunk(chunk, older_than(generation));
     link = &chunk->next;
   }
   return became_old;
 }
 
-static void age_young(struct fh__track_local *track) {
+static uint64_t age_young(struct fh__track_local *track, uint32_t generation) {
+  uint64_t became_old = 0;
   struct fh__chunk *before = track->current;
   for (struct fh__chunk *chunk = before->next; chunk != track->current; chunk = before->next) {
     before->next = chunk->next;
     if (chunk->live == 0) {
       drop_chunk(chunk);
     } else {
-      set_generation(chunk, FH__MIDDLE);
+      became_old += age_chunk(chunk, older_than(generation));
       chunk->next = track->aged;
       track->aged = chunk;
     }
   }
+  return became_old;
 }
 
 uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation) {
-  uint64_t became_old = age_aged(track, generation); /* first: what is young now becomes middle */
-  age_young(track);
+  uint64_t became_old = age_aged(track, generation); /* first: the young ones join that list */
+  became_old += age_young(track, generation);
   lower_limit();
   return became_old;
 }
