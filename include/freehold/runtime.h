@@ -95,7 +95,7 @@ typedef void (*fh_straggler_function)(void *context, const fh_straggler *straggl
  * | design             |         | fh_design       | biased           | how references are counted                       |
  * | fork               |         | fh_fork         | follow           | what fork() means                                |
  * | gc_threshold       | entries | 1..2^31         | 65,536           | tracked entries opened before a collection is due|
- * | gc_percent         | percent | 1..10,000       | 100              | and at least this share of those that lived on   |
+ * | gc_percent         | percent | 1..10,000       | 100              | growth of what is old before all is collected    |
  * | gil_switch_us      | us      | 1..1,000,000    | 5,000            | gil: how long a holder runs while others wait    |
  * | watchdog_ms        | ms      | 1..3,600,000,OFF| 5,000            | how long waits may last before stragglers are named|
  * | straggler          |         | function        | a warning, by log| hears of stragglers                              |
