@@ -198,6 +198,28 @@ static void chunks_age_whole(void **state) {
   fh__track_finish(&track);
 }
 
+static void a_sparse_old_chunk_takes_newborns_again(void **state) {
+  enum { FULL = FH__CHUNK_ENTRIES - 1, MANY = FULL + 1 };
+  struct fh__track_local track;
+  static fh_object *object[MANY];
+  fh__track_init(&track, 1);
+  for (int i = 0; i < MANY; i++) object[i] = make(&track);
+  count_live(&track);
+  (void)fh__track_age_stopped(&track, FH__OLD);
+  assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__OLD);
+  for (int i = 1; i < FULL; i++) forget_and_free(&track, object[i]); /* one is left */
+  count_live(&track);
+  (void)fh__track_age_stopped(&track, FH__MIDDLE);
+  assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__OLD);
+  (void)fh__track_age_stopped(&track, FH__OLD);
+  assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__YOUNG);
+  assert_true(is_tracked(object[0]));
+  for (int i = 1; i < MANY - 1; i++) object[i] = make(&track); /* the current chunk's rest, and then its holes */
+  assert_int_equal(count_chunks(&track), 2);
+  for (int i = 0; i < MANY; i++) forget_and_free(&track, object[i]);
+  fh__track_finish(&track);
+}
+
 static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
   enum { CHUNKS = 6, MANY = CHUNKS * FH__CHUNK_ENTRIES - 1 };
   struct fh__track_local track;
@@ -316,6 +338,7 @@ int main(void) {
       cmocka_unit_test_teardown(a_producer_whose_objects_die_elsewhere_does_not_grow, finish_track),
       cmocka_unit_test_teardown(opening_counts_towards_the_next_collection, finish_track),
       cmocka_unit_test_teardown(chunks_age_whole, finish_track),
+      cmocka_unit_test_teardown(a_sparse_old_chunk_takes_newborns_again, finish_track),
       cmocka_unit_test_teardown(empty_chunks_go_and_their_numbers_are_used_again, finish_track),
       cmocka_unit_test_teardown(what_leaked_is_freed_at_the_end, finish_track),
       cmocka_unit_test_teardown(without_memory_nothing_changes, finish_track),

@@ -146,18 +146,34 @@ static uint64_t age_chunk(const struct fh__chunk *chunk, uint32_t to) {
   return becomes_old ? chunk->live : 0;
 }
 
+/* A chunk of which little is left takes newborns again, and its survivors are young once more: else chunks would stay for the sake of
+ * a few objects that outlive the others. */
+static bool rejuvenates(const struct fh__track_local *track, const struct fh__chunk *chunk, uint32_t generation) {
+  return generation == FH__OLD && chunk->live < FH__CHUNK_ENTRIES / 4 && track->current != &fh__no_chunk;
+}
+
+static void rejuvenate(struct fh__track_local *track, struct fh__chunk *chunk) {
+  set_generation(chunk, FH__YOUNG);
+  chunk->next = track->current->next; /* the oldest of the ring: looked at next */
+  track->current->next = chunk;
+}
+
 static uint64_t age_aged(struct fh__track_local *track, uint32_t generation) {
   uint64_t became_old = 0;
   struct fh__chunk **link = &track->aged, *chunk;
   while ((chunk = *link)) {
     bool collected = fh__chunk_generation(chunk) <= generation;
-    if (collected && chunk->live == 0) {
-      *link = chunk->next;
-      drop_chunk(chunk);
+    bool stays = !collected || (chunk->live > 0 && !rejuvenates(track, chunk, generation));
+    if (stays) {
+      if (collected) became_old += age_chunk(chunk, older_than(generation));
+      link = &chunk->next;
       continue;
     }
-    if (collected) became_old += age_chunk(chunk, older_than(generation));
-    link = &chunk->next;
+    *link = chunk->next;
+    if (chunk->live == 0)
+      drop_chunk(chunk);
+    else
+      rejuvenate(track, chunk);
   }
   return became_old;
 }
@@ -179,8 +195,8 @@ static uint64_t age_young(struct fh__track_local *track, uint32_t generation) {
 }
 
 uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation) {
-  uint64_t became_old = age_aged(track, generation); /* first: the young ones join that list */
-  became_old += age_young(track, generation);
+  uint64_t became_old = age_young(track, generation); /* first: some of the aged ones join the ring */
+  became_old += age_aged(track, generation);
   lower_limit();
   return became_old;
 }
