@@ -236,7 +236,63 @@ static void measure_pairs(struct result *result) {
   fh_gc_enable();
 }
 
+/* ---- young garbage beside what is old ---- */
+
+enum { YOUNG_PAIRS = 1000, SAMPLES = 31 };
+
+/* Makes 2,000 objects of garbage and collects the young generation; what is old was collected before. */
+static double young_ns(fh_type *type) {
+  double sample[SAMPLES];
+  for (int i = 0; i < SAMPLES; i++) {
+    for (int k = 0; k < YOUNG_PAIRS; k++) {
+      struct node *a = must_make(type), *b = must_make(type);
+      fh_set(a, a, b);
+      fh_give(b, a, a);
+      fh_release(b);
+    }
+    const uint64_t begun = now_ns();
+    const size_t found = fh_collect(0);
+    sample[i] = (double)(now_ns() - begun);
+    expect(found == 2 * YOUNG_PAIRS, "a young collection finds the young garbage");
+  }
+  return median_of(sample, SAMPLES);
+}
+
+struct young {
+  double alone[ROUNDS_MAX], beside[ROUNDS_MAX];
+};
+
+/* The heap is empty in the first half, and holds a million old objects in the second: it cannot change sides in each round. */
+static void sample_young(struct young *young, unsigned rounds) {
+  struct graph graph;
+  fh_type *type = must_register(&node_spec);
+  fh_gc_disable();
+  for (unsigned i = 0; i < rounds; i++) young->alone[i] = young_ns(type);
+  graph_init(&graph);
+  fh_collect(2);
+  for (unsigned i = 0; i < rounds; i++) young->beside[i] = young_ns(type);
+  graph_finish(&graph);
+  expect(fh_collect(2) > 0 && fh_type_live(type) == 0, "the graph is garbage in the end");
+  fh_gc_enable();
+}
+
+static void measure_young_beside_old(struct result *result) {
+  struct young young;
+  sample_young(&young, result->rounds);
+  for (unsigned i = 0; i < result->rounds; i++) result_add(result, young.beside[i] / young.alone[i]);
+  snprintf(result->beside, sizeof result->beside, "%.1f us against %.1f us", median_of(young.beside, result->rounds) / 1e3,
+           median_of(young.alone, result->rounds) / 1e3);
+}
+
+static void measure_young(struct result *result) {
+  struct young young;
+  sample_young(&young, result->rounds);
+  for (unsigned i = 0; i < result->rounds; i++) result_add(result, young.beside[i] / 1e3);
+}
+
 const struct figure gc_figures[] = {
+    {"gc.young_beside_old", "x", AT_MOST, 1.3, measure_young_beside_old},
+    {"gc.young_us", "us", AT_MOST, 150, measure_young},
     {"gc.full_vs_floor", "x", AT_MOST, 1.5, measure_full},
     {"gc.dead_pairs_vs_malloc", "x", REPORTED, 0, measure_pairs},
     {NULL, NULL, REPORTED, 0, NULL},

@@ -121,8 +121,7 @@ FH__INLINE void subtract_all(struct fh__scan *scan, bool partial) {
   struct pipeline pipeline;
   pipeline_init(&pipeline, scan);
   struct fh__chunk *chunk;
-  for (FH__EACH_CHUNK(chunk))
-    if (fh__scan_covers_chunk(scan, chunk)) subtract_chunk(&pipeline, chunk, partial);
+  for (FH__EACH_COVERED(scan, chunk)) subtract_chunk(&pipeline, chunk, partial);
   for (int i = 0; i < 2 * FH__PREFETCH; i++) subtract_child(&pipeline, &dummy, partial);
 }
 
@@ -185,8 +184,7 @@ FH__INLINE void mark_all(struct fh__scan *scan, bool partial) {
   pipeline_init(&pipeline, scan);
   scan->refs[0] = FH__SCAN_MARKED; /* whatever is not tracked need not be marked */
   struct fh__chunk *chunk;
-  for (FH__EACH_CHUNK(chunk))
-    if (fh__scan_covers_chunk(scan, chunk)) mark_chunk(&pipeline, chunk, partial);
+  for (FH__EACH_COVERED(scan, chunk)) mark_chunk(&pipeline, chunk, partial);
   /* What is still in the queue may have children, which go into the queue: until two whole turns bring nothing. */
   for (int quiet = 0; quiet < 2 * FH__PREFETCH; quiet++) {
     mark_child(&pipeline, &dummy, partial);
@@ -221,8 +219,8 @@ void fh__scan_keep(struct fh__scan *scan, fh_object *object) {
 
 void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context) {
   struct fh__chunk *chunk;
-  for (FH__EACH_CHUNK(chunk))
-    for (uint32_t at = 0; fh__scan_covers_chunk(scan, chunk) && at < chunk->bump; at++) {
+  for (FH__EACH_COVERED(scan, chunk))
+    for (uint32_t at = 0; at < chunk->bump; at++) {
       int32_t refs = scan->refs[chunk->base + at];
       if (FH__LIKELY(refs == FH__SCAN_MARKED)) continue;
       uint64_t entry = chunk->entries[at];

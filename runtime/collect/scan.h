@@ -41,10 +41,21 @@ void fh__scan_keep(struct fh__scan *scan, fh_object *object);
 typedef void fh__scan_function(void *context, fh_object *object);
 void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context);
 
-/* for (FH__EACH_CHUNK(chunk)) if (fh__scan_covers_chunk(scan, chunk)) ... */
-FH__INLINE bool fh__scan_covers_chunk(const struct fh__scan *scan, const struct fh__chunk *chunk) {
-  return chunk && fh__chunk_generation(chunk) <= scan->generation;
+/* The first chunk from `number` on that is looked at, or NULL. A chunk that is not is not touched. */
+static inline struct fh__chunk *fh__scan_next_chunk(const struct fh__scan *scan, uint32_t number) {
+  for (; number < fh__track.limit; number++) {
+    if (fh__track.generation[number] > scan->generation) continue;
+    struct fh__chunk *chunk = fh__track_chunk(number);
+    if (chunk) return chunk;
+  }
+  return NULL;
 }
+/* for (FH__EACH_COVERED(scan, chunk)) ... */
+#define FH__EACH_COVERED(scan, chunk)                                                    \
+  (chunk) = fh__scan_next_chunk((scan), 0);                                              \
+  (chunk);                                                                               \
+  (chunk) = fh__scan_next_chunk((scan), (chunk)->base / FH__CHUNK_ENTRIES + 1)
+
 /* for (FH__EACH_CHUNK(chunk)) if (chunk) ... : the chunks of all mutators; NULL where a number is vacant. */
 #define FH__EACH_CHUNK(chunk)                                           \
   uint32_t fh__n = 0;                                                   \

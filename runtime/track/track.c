@@ -196,7 +196,7 @@ static uint64_t age_young(struct fh__track_local *track, uint32_t generation) {
 
 uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation) {
   uint64_t became_old = age_young(track, generation); /* first: some of the aged ones join the ring */
-  became_old += age_aged(track, generation);
+  if (generation > FH__YOUNG) became_old += age_aged(track, generation);
   lower_limit();
   return became_old;
 }
