@@ -100,10 +100,20 @@ static void report_duration(const char *what, const fh_histogram *histogram) {
          (double)histogram->max_ns * 1e-6);
 }
 
+static void report_generations(const fh_stats *stats) {
+  static const char *const names[] = {"young", "middle", "old"};
+  for (int i = 0; i < 3; i++) {
+    const fh_generation_stats *generation = &stats->generation[i];
+    printf("    %-6s %6s, looked at %11s objects, found %10s\n", names[i], grouped(generation->collections), grouped(generation->scanned),
+           grouped(generation->found));
+  }
+}
+
 static void report_collections(const fh_stats *stats) {
   heading("Collections");
   printf("  %s collections looked at %s objects and destroyed %s in cycles; %s found no memory\n",
          grouped(stats->collections), grouped(stats->scanned), grouped(stats->collected), grouped(stats->collections_failed));
+  report_generations(stats);
   printf("  %-30s %8s %12s %12s %12s\n", "", "count", "median", "p99", "max");
   report_duration("time to stop", &stats->time_to_stop);
   report_duration("pause (the world stands still)", &stats->time_stopped);
