@@ -351,23 +351,23 @@ static void automatic_collections_keep_up_with_four_threads(void **state) {
 
 /* The more lives, the rarer: all of a heap of L live objects is not looked at before its share of new ones has become old. */
 static void keep_much_and_make_little(void) {
-  enum { LIVE = 40000 };
+  const uint64_t live = is_torture() ? 1000 : 40000;
   struct node *list = NULL;
-  for (uint64_t i = 0; i < LIVE; i++) {
+  for (uint64_t i = 0; i < live; i++) {
     struct node *n = node_new(i);
     fh_give(n, left, list);
     list = n;
   }
   fh_collect(2);
   fh_stats before = stats_now();
-  for (int i = 0; i < LIVE; i++) { /* garbage does not become old */
+  for (uint64_t i = 0; i < live; i++) { /* garbage does not become old */
     fh_release(make_ring(2));
     fh_safepoint();
   }
   fh_stats between = stats_now();
-  require(between.generation[2].collections == before.generation[2].collections);
+  if (!is_torture()) require(between.generation[2].collections == before.generation[2].collections); /* it collects of its own accord */
   require(between.generation[0].collections > before.generation[0].collections);
-  for (uint64_t i = 0; i < 2 * LIVE; i++) { /* these do */
+  for (uint64_t i = 0; i < 2 * live; i++) { /* these do */
     struct node *n = node_new(i);
     fh_give(n, left, list);
     list = n;
