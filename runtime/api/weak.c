@@ -10,7 +10,7 @@
 static const fh_type_spec weak_spec = {.name = "fh_weak",
                                        .size = sizeof(fh_weak),
                                        .flags = FH_ACYCLIC | FH_PUBLISHED | FH_NO_WEAK,
-                                       .dealloc = fh__weak_leave};
+                                       .dealloc = fh__weak_dealloc};
 
 static fh_type *weak_type; /* atomic: of the runtime that runs; registered by the first weak reference */
 
@@ -35,14 +35,17 @@ static bool may_refer_to(const char *call, fh_object *target) {
 static fh_weak *make(const char *call, fh_object *target, void (*callback)(fh_weak *, void *), void *context) {
   struct fh__mutator *me = fh__self_or_trap(call, target);
   fh_type *type = may_refer_to(call, target) ? type_of_weak() : NULL;
-  fh_weak *weak = type ? fh_new(type) : NULL;
-  if (!weak) return NULL;
-  weak->callback = callback;
-  weak->context = context;
-  if (!fh__weak_join(weak, target)) {
-    fh__release(&weak->fh);
+  struct fh__weak_block *block = type ? fh__weak_join(target) : NULL;
+  if (!block) return NULL;
+  fh_weak *weak = fh_new(type);
+  if (!weak) {
+    fh__weak_leave(block);
     return NULL;
   }
+  weak->block = block;
+  weak->callback = callback;
+  weak->context = context;
+  if (callback) fh__weak_listen(weak);
   fh__publish(me, target, call);
   FH__OR(&target->fh__shared, FH__WEAK, RELAXED); /* seen by whoever takes the count to zero: the same word */
   return weak;

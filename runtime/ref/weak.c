@@ -92,18 +92,21 @@ static void unlink_callback(fh_weak *weak) {
 
 /* ---- weak references come and go ---- */
 
-bool fh__weak_join(fh_weak *weak, fh_object *target) {
+struct fh__weak_block *fh__weak_join(fh_object *target) {
   struct shard *shard = &shards[shard_of(target)];
   fh__mutex_lock(&shard->lock);
   struct fh__weak_block *block = *find(shard, target);
   if (!block) block = add(shard, target);
-  if (block) {
-    weak->block = block;
-    block->count++;
-    if (weak->callback) link_callback(block, weak);
-  }
+  if (block) block->count++;
   fh__mutex_unlock(&shard->lock);
-  return block != NULL;
+  return block;
+}
+
+void fh__weak_listen(fh_weak *weak) {
+  struct shard *shard = &shards[weak->block->shard];
+  fh__mutex_lock(&shard->lock);
+  link_callback(weak->block, weak);
+  fh__mutex_unlock(&shard->lock);
 }
 
 /* The last weak reference to an object that lives: nobody can be making another one just now, that would need the lock. A release
@@ -113,13 +116,10 @@ static void forget(struct shard *shard, fh_object *target) {
   FH__AND(&target->fh__shared, ~(uint32_t)FH__WEAK, RELAXED); /* its memory is there: the block's target was not lost */
 }
 
-void fh__weak_leave(void *object) {
-  fh_weak *weak = object;
-  struct fh__weak_block *block = weak->block;
-  if (!block) return;
+static void leave(struct fh__weak_block *block, fh_weak *weak) {
   struct shard *shard = &shards[block->shard];
   fh__mutex_lock(&shard->lock);
-  if (weak->link) unlink_callback(weak);
+  if (weak && weak->link) unlink_callback(weak);
   fh_object *target = FH__LOAD(&block->target, RELAXED);
   bool last = --block->count == 0;
   if (last && target) forget(shard, target);
@@ -127,9 +127,16 @@ void fh__weak_leave(void *object) {
   if (last) fh__backend_free(block);
 }
 
+void fh__weak_leave(struct fh__weak_block *block) { leave(block, NULL); }
+
+void fh__weak_dealloc(void *object) {
+  fh_weak *weak = object;
+  leave(weak->block, weak);
+}
+
 /* ---- the death of a target ---- */
 
-/* A weak reference whose own count is zero is on its way to fh__weak_leave; it need not hear of anything. */
+/* A weak reference whose own count is zero is on its way to fh__weak_dealloc; it need not hear of anything. */
 static bool keep_for_callback(struct fh__mutator *me, fh_weak *weak) {
   unlink_callback(weak);
   if (!fh__try_retain(me, &weak->fh)) return false;

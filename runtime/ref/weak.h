@@ -35,18 +35,21 @@ struct fh__weak_block {
 /* Published from birth. `block`, `callback` and `context` are written before anybody else knows it. */
 struct fh_weak {
   fh_object fh;
-  struct fh__weak_block *block; /* NULL: it was never completed */
+  struct fh__weak_block *block;
   void (*callback)(fh_weak *weak, void *context);
   void *context;
   fh_weak *next;  /* in the block's list, the shard's lock; then in a list of its finder's */
   fh_weak **link; /* what leads to it in the block's list; NULL: it is not there */
 };
 
-/* Leads a new weak reference to the target's block, which it makes if there is none. False: no memory, and nothing changed. The
- * caller then publishes the target, if it is private, and sets WEAK. */
-bool fh__weak_join(fh_weak *weak, fh_object *target);
-/* A weak reference's dealloc. */
-void fh__weak_leave(void *weak);
+/* The target's block, which it makes if there is none, with a count for a new weak reference. NULL: no memory, and nothing changed.
+ * The caller makes the weak reference, publishes the target, if it is private, and sets WEAK; or leaves again. */
+struct fh__weak_block *fh__weak_join(fh_object *target);
+void fh__weak_leave(struct fh__weak_block *block);
+/* A new weak reference has a callback. The caller still has its reference to the target. */
+void fh__weak_listen(fh_weak *weak);
+/* Of the type of weak references. */
+void fh__weak_dealloc(void *weak);
 /* The object is dead or garbage: its weak references lose it. True: callbacks wait for `me`'s safepoint. */
 bool fh__weak_clear(struct fh__mutator *me, fh_object *object);
 

@@ -11,7 +11,7 @@
  *   model                     code
  *   get                       fh_weak_get(): read the target, try to retain, read the target again      ref/weak.c
  *   make_weak                 fh_weak_new(): fh__weak_join(), then the bit                              api/weak.c
- *   leave                     fh__weak_leave(), forget()                                               ref/weak.c
+ *   leave                     fh__weak_dealloc(), forget()                                             ref/weak.c
  *   clear                     fh__weak_clear()
  *   die                       fh__ref_die(): lose_weak(), then the finalizer, destroy()                 ref/destroy.c
  *   collector                 fh__garbage_sort(), fh__garbage_finish(), look_again()                    collect/garbage.c
