@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Weak references: their type, the objects, the blocks, and the table, which may not find the memory to grow or to shrink and then
- * must do without. Deaths and callbacks need none. */
+/* Weak references: their type, the objects, the blocks, and the table, which may not find the memory to grow and then must do
+ * without. Deaths and callbacks need none. */
 #include "user.h"
 
 struct link {
@@ -10,7 +10,7 @@ struct link {
 static const fh_ref link_refs[] = {FH_FIELD(struct link, next), FH_END};
 static const fh_type_spec link_spec = {.name = "link", .size = sizeof(struct link), .refs = link_refs};
 
-enum { NODES = 700 }; /* more than the table holds before it grows, and than it holds when it shrinks */
+enum { NODES = 400 }; /* the table grows several times */
 
 static unsigned called;
 static void on_loss(fh_weak *weak, void *context) {
