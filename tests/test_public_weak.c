@@ -451,15 +451,22 @@ static void callbacks_come_before_finalizers(void **state) {
   }
 }
 
+static uint64_t deaths_at_call;
+static void note_deaths(fh_weak *weak, void *context) {
+  calls++;
+  deaths_at_call = deaths();
+}
+
 static void garbage_calls_before_it_is_destroyed(void **state) {
   struct node *a = node_new(1), *b = node_new(2);
   fh_set(a, left, b);
   fh_set(b, left, a);
-  FH_AUTO fh_weak *weak = calling(a, 3);
+  FH_AUTO fh_weak *weak = fh_weak_new_callback(a, note_deaths, NULL);
+  assert_non_null(weak);
   fh_release(a);
   fh_release(b);
-  assert_int_equal((int)fh_collect(2), 2);
-  assert_true(calls == 1 && deaths() == 2);
+  fh_settle();
+  assert_true(calls == 1 && deaths_at_call == 0 && deaths() == 2);
 }
 
 /* The weak reference is a part of the garbage: it was alive when the garbage was found. */
@@ -495,22 +502,22 @@ static void work_hard(fh_weak *weak, void *context) {
 }
 
 static void callbacks_may_do_much(void **state) {
-  enum { CHAIN = 10 };
-  static struct node *n[CHAIN + 1];
-  static fh_weak *weak[CHAIN];
-  for (int i = 0; i < CHAIN; i++) n[i] = node_new((uint64_t)i);
-  for (int i = 0; i < CHAIN; i++) { /* the death of one makes the callback release the next */
+  enum { CALLED = 10 };
+  static struct node *n[CALLED + 1];
+  static fh_weak *weak[CALLED];
+  for (int i = 0; i < CALLED; i++) n[i] = node_new((uint64_t)i);
+  for (int i = 0; i < CALLED; i++) { /* the death of one makes the callback release the next */
     weak[i] = fh_weak_new_callback(n[i], work_hard, &n[i + 1]);
     assert_non_null(weak[i]);
   }
   fh_release(n[0]);
-  for (int turns = 0; calls < CHAIN; turns++) {
-    require(turns < 2 * CHAIN); /* each safepoint gets on */
+  for (int turns = 0; calls < CALLED; turns++) {
+    require(turns < 2 * CALLED); /* each safepoint gets on */
     fh_safepoint();
   }
-  for (int i = 0; i < CHAIN; i++) fh_release(weak[i]);
+  for (int i = 0; i < CALLED; i++) fh_release(weak[i]);
   fh_settle();
-  assert_int_equal(calls, CHAIN);
+  assert_int_equal(calls, CALLED);
 }
 
 static void drop_in_thread(void *argument) {
@@ -533,20 +540,34 @@ static void who_gives_up_the_last_reference_calls(void **state) {
   assert_true(pthread_equal(caller, pthread_self()));
 }
 
-static void leave_with_it(void *argument) {
-  struct node *n = node_new(1);
-  *(fh_weak **)argument = calling(n, 2);
-  fh_release(n); /* no safepoint behind it but the detach */
+enum { CHAIN = 10 };
+static struct node *chain[CHAIN + 1];
+static fh_weak *chain_weak[CHAIN];
+
+/* The call for the death of one gives up the next. */
+static void release_next(fh_weak *weak, void *context) {
+  struct node **next = context;
+  calls++;
+  caller = pthread_self();
+  if (*next) fh_drop(next);
+}
+
+static void leave_with_a_chain(void *argument) {
+  for (int i = 0; i < CHAIN; i++) chain[i] = node_new((uint64_t)i);
+  for (int i = 0; i < CHAIN; i++) {
+    chain_weak[i] = fh_weak_new_callback(chain[i], release_next, &chain[i + 1]);
+    require(chain_weak[i]);
+  }
+  fh_drop(&chain[0]); /* no safepoint behind it but the detach */
 }
 
 static void what_waits_is_called_at_detach(void **state) {
-  fh_weak *weak = NULL;
   struct companion companion;
-  companion_start(&companion, leave_with_it, &weak);
+  companion_start(&companion, leave_with_a_chain, NULL);
   companion_join(&companion);
-  assert_true(calls == 1 && called[0] == 2);
+  assert_int_equal(calls, CHAIN);
   assert_false(pthread_equal(caller, pthread_self()));
-  fh_release(weak);
+  for (int i = 0; i < CHAIN; i++) fh_release(chain_weak[i]);
 }
 
 static void end_the_thread(fh_weak *weak, void *context) {
