@@ -16,7 +16,7 @@ static fh_type *weak_type; /* atomic: of the runtime that runs; registered by th
 
 static fh_type *type_of_weak(void) {
   fh_type *type = FH__LOAD(&weak_type, ACQUIRE); /* partner: the release below */
-  if (FH__LIKELY(type != NULL)) return type;
+  if (FH__LIKELY(type != NULL) && FH__LIKELY(fh__types[type->index] == type)) return type; /* not unregistered */
   if (fh__type_register(&weak_spec, &type)) return NULL;
   FH__STORE_(&weak_type, type, RELEASE); /* whoever comes at the same time stores the same */
   return type;

@@ -63,7 +63,7 @@ static struct fh__weak_block *add(struct shard *shard, fh_object *target) {
   struct fh__weak_block *block = fh__backend_alloc(sizeof *block);
   if (!block) return NULL;
   *block = (struct fh__weak_block){.target = target, .shard = shard_of(target)};
-  if (shard->count == shard->capacity) resize(shard, GROWTH * shard->capacity);
+  if (shard->count >= shard->capacity) resize(shard, GROWTH * shard->capacity);
   insert(shard, block);
   shard->count++;
   return block;
