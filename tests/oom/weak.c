@@ -10,7 +10,7 @@ struct link {
 static const fh_ref link_refs[] = {FH_FIELD(struct link, next), FH_END};
 static const fh_type_spec link_spec = {.name = "link", .size = sizeof(struct link), .refs = link_refs};
 
-enum { NODES = 400 }; /* the table grows several times */
+enum { NODES = 150 }; /* several for each lock, so that the table grows */
 
 static unsigned called;
 static void on_loss(fh_weak *weak, void *context) {
