@@ -17,6 +17,7 @@
   SCENARIO(cycles)          \
   SCENARIO(deep)            \
   SCENARIO(finalizers)      \
+  SCENARIO(weak)            \
   SCENARIO(limits)          \
   SCENARIO(fork)            \
   SCENARIO(rounds)          \

@@ -6,7 +6,7 @@
  * the end: every thing that was made must have been destroyed, once.
  *
  *   sum over ledgers of made = sum of destroyed, sum of balance = 0                                [ledger.even]
- *   both sums = objects_made and objects_destroyed of fh_stats                                     [ledger.stats]
+ *   both sums, with the others = objects_made and objects_destroyed of fh_stats                    [ledger.stats]
  *
  * The balance is what makes "once" out of "as often": each thing has a random number, added when it is made and
  * subtracted when it is destroyed. One that is destroyed twice in place of another leaves a remainder.
@@ -36,6 +36,7 @@ struct ledger {
   _Alignas(64) atomic_uint_fast64_t made;
   atomic_uint_fast64_t destroyed;
   atomic_uint_fast64_t balance;
+  atomic_uint_fast64_t others; /* objects that are no things, which are gone when the balance is drawn */
 };
 
 /* ---- runs and workers ---- */

@@ -12,5 +12,6 @@
 #include <freehold/slot.h>
 #include <freehold/stats.h>
 #include <freehold/type.h>
+#include <freehold/weak.h>
 
 #endif

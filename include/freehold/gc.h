@@ -15,8 +15,8 @@ extern "C" {
  * Owns:    returns how many objects were found to be garbage. Those that are private to another running mutator are
  *          destroyed by that one, at the safepoint at which it wakes.
  * Threads: an attached thread. If another thread is collecting, waits for it and then collects.
- * Runs:    a safepoint; stops the world once, twice if finalizers ran; dealloc and finalizers afterwards, on the mutators
- *          concerned. In a finalizer of the same collection or under FH_NO_SAFEPOINT it returns 0.
+ * Runs:    a safepoint; stops the world once, twice if finalizers or weak callbacks ran; dealloc and all these afterwards, on
+ *          the mutators concerned. In a finalizer of the same collection or under FH_NO_SAFEPOINT it returns 0.
  * Errors:  0 if it found no memory for its side arrays; fh_stats counts that. Traps: not attached; in dealloc (checked
  *          builds; else 0).
  * Source:  docs/collector.md. */

@@ -222,7 +222,7 @@ FH_API FH_MUST_USE fh_status fh_attach(const char *name);
  * Shape:   no arguments.
  * Owns:    references that the thread still holds stay counted: release or hand them over first.
  * Threads: an attached thread.
- * Runs:    a safepoint: finalizers and collections may run, the thread may be stopped.
+ * Runs:    a safepoint: finalizers, weak callbacks and collections may run, the thread may be stopped.
  * Errors:  none. Traps: not attached; detached while holding an object's lock; called in dealloc.
  * Source:  docs/safepoint.md. */
 FH_API void fh_detach(void);

@@ -15,6 +15,7 @@
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "ref/relief.h"
+#include "ref/weak.h"
 #include "sync/stop.h"
 
 /* ---- levels ---- */
@@ -68,6 +69,7 @@ static void resume_work(struct fh__mutator *me) {
   if (me->dying.first) fh__ref_defer_dying(me);
   me->destroying = me->finalizing = me->collecting = me->telling = false;
   if (me->finalized_now) fh__ref_end_finalizer(me);
+  if (me->weak_called) fh__weak_end_callback(me);
   fh__garbage_resume(me);
   if (interrupted) fh__attend(&me->sync, FH__ATTEND_WORK);
   if (me->events) fh__attend(&me->sync, FH__ATTEND_LIMIT);
@@ -158,7 +160,7 @@ static fh_status bind(const char *name) {
 void fh__bind_for_shutdown(uint32_t id) { come_in(fh__mutator_of(fh__registry_adopt_closed(id)), "shutdown"); }
 
 static bool has_work(const struct fh__mutator *me) {
-  return fh__ref_has_finalizers(me) || me->deferred.first || me->garbage;
+  return fh__ref_has_finalizers(me) || fh__weak_has_callbacks(me) || me->deferred.first || me->garbage;
 }
 
 /* Finishes what waits for this thread; finalizers may make more of it, but not for ever. */
@@ -262,8 +264,8 @@ void fh_detach(void) {
     leave_nested(me);
     return;
   }
-  if (FH__CHECKED && (me->telling || me->finalized_now || me->finalizing_garbage))
-    fh__misuse("fh_detach", NULL, "the last detach, inside a finalizer or the memory callback");
+  if (FH__CHECKED && (me->telling || me->finalized_now || me->weak_called || me->finalizing_garbage))
+    fh__misuse("fh_detach", NULL, "the last detach, inside a finalizer, a weak callback or the memory callback");
   fh__unbind(me);
 }
 

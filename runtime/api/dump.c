@@ -134,7 +134,10 @@ static void dump_attention(struct out *out, uint32_t bits) {
 }
 
 static FH__UNWATCHED void dump_doing(struct out *out, const struct fh__mutator *mutator) {
-  if (mutator->finalizing || mutator->finalizing_garbage) put(out, ", in a finalizer");
+  if (mutator->weak_called)
+    put(out, ", in a weak callback");
+  else if (mutator->finalizing || mutator->finalizing_garbage)
+    put(out, ", in a finalizer");
   if (mutator->in_dealloc) put(out, ", in dealloc");
   if (mutator->collecting) put(out, ", collecting");
   if (mutator->telling) put(out, ", in the memory callback");

@@ -11,6 +11,7 @@
 #include "api/attach.h"
 #include "api/fork.h"
 #include "api/safepoint.h"
+#include "api/weak.h"
 #include "base/clock.h"
 #include "base/trap.h"
 #include "collect/collect.h"
@@ -18,6 +19,7 @@
 #include "mutator/straggler.h"
 #include "ref/relief.h"
 #include "ref/slot.h"
+#include "ref/weak.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
 
@@ -82,6 +84,7 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__shared.gc_enabled = !(options->flags & FH_OPTION_GC_OFF);
   fh__shared.heap_is_ours = !(options->flags & FH_OPTION_SHARED_HEAP) && !fh__backend_is_hosts();
   fh__inbox_init(&fh__shared.later);
+  fh__weak_start();
   fh__collect_start(options);
 }
 
@@ -162,6 +165,8 @@ static void free_everything(void) {
   fh__registry.adoptions = 0;
   fh__roots_finish();
   fh__track_finish_shared();
+  fh__weak_finish();
+  fh__weak_forget_type();
   fh__types_finish();
   fh__account_start(INT64_MAX, INT64_MAX);
   fh__collector = (struct fh__collector){0};

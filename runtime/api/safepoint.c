@@ -11,6 +11,7 @@
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "ref/relief.h"
+#include "ref/weak.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
 
@@ -55,6 +56,7 @@ static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_GARBAGE && !me->collecting) fh__garbage_finish(me);
   if (bits & FH__ATTEND_COLLECT && torture_wants_one(me)) fh__collect(me, me->torture_turns / 64 % FH__GENERATIONS);
   if (bits & FH__ATTEND_COLLECT) fh__collect_if_due(me);
+  if (bits & FH__ATTEND_FINALIZE) fh__weak_run_callbacks(me);
   if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);
   if (bits & FH__ATTEND_LIMIT) fh__pressure_tell(me);
   if (FH__UNLIKELY(bits & FH__ATTEND_PURGE)) fh__backend_tidy();
@@ -115,7 +117,8 @@ void fh__safepoint_housekeep(struct fh__mutator *me) {
 }
 
 static uint64_t progress_of(const struct fh__mutator *me) {
-  return me->counters.destroyed + me->counters.plain_deaths + me->counters.finalized + me->counters.resurrected;
+  return me->counters.destroyed + me->counters.plain_deaths + me->counters.finalized + me->counters.resurrected +
+         me->counters.weak_callbacks;
 }
 
 void fh__safepoint_settle(struct fh__mutator *me) {

@@ -38,6 +38,7 @@ enum {
   FH__HEAP_DEBT = FH__PICK(4 << 20, 1024),     /* bytes freed for a sleeper before its heap is tidied in its place */
   FH__GC_THRESHOLD = FH__PICK(65536, 64),      /* default of fh_options.gc_threshold */
   FH__WATCHDOG_MS = 5000,                      /* default of fh_options.watchdog_ms */
+  FH__WEAK_SHARDS = FH__PICK(64, 2),           /* locks of the table of weakly referenced objects */
   FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */
   FH__MIDDLE_EVERY = FH__PICK(10, 2),          /* young collections before one that takes the middle generation as well */
   FH__CLOSE_NS = 1000000,                      /* a stop that begins so soon after another one's end may starve somebody */

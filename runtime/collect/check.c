@@ -5,6 +5,7 @@
  *   [scan.refs]      references from tracked objects are part of the count
  *   [track.entry]    entries and slots name each other; free lists are lists of free entries
  *   [queue.drained]  queued objects are QUEUED, and in the queue of their owner
+ *   [weak.bit]       WEAK and the blocks of weakly referenced objects name each other
  *   [account.sum] [account.parts] [census.sum]   the sums agree */
 #include "collect/check.h"
 
@@ -15,6 +16,7 @@
 #include "collect/scan.h"
 #include "object/cells.h"
 #include "ref/merge.h"
+#include "ref/weak.h"
 #include "sync/stop.h"
 
 struct check {
@@ -51,6 +53,7 @@ static void check_words(struct check *check, const fh_object *object, const stru
   if (!published && owner != chunk->owner && !fh__design_is(FH_DESIGN_GIL)) find(check, "ref.private", object, "private to %u in a chunk of %u", owner, chunk->owner);
   if (fh__is_dead_count(shared)) find(check, "ref.dead", object, "dead and tracked");
   if (fh__true_count(object) < 1 && !(shared & FH__QUEUED)) find(check, "ref.sum", object, "count %ld", (long)fh__true_count(object));
+  if (shared & FH__WEAK && !fh__weak_is_known(object)) find(check, "weak.bit", object, "WEAK, and no block");
   check->queued_flags += (shared & FH__QUEUED) != 0;
 }
 
@@ -157,6 +160,15 @@ static void check_mutators(struct check *check) {
          (unsigned long)check->queued_entries);
 }
 
+/* ---- weakly referenced objects ---- */
+
+static void check_weak_block(void *context, const struct fh__weak_block *block) {
+  const fh_object *target = FH__LOAD(&block->target, RELAXED);
+  if (!target || !(target->fh__shared & FH__WEAK) || !fh__is_published(target))
+    find(context, "weak.bit", target, "a block of an object that is not weakly referenced");
+  if (!block->count) find(context, "weak.count", target, "a block that no weak reference leads to");
+}
+
 /* ---- sums ---- */
 
 /* Bytes of objects of fixed size, by the census. */
@@ -197,6 +209,7 @@ fh_status fh__check_heap(struct fh__mutator *me) {
     check_chunks(&check);
     check_refs(&check);
     check_mutators(&check);
+    fh__weak_each(check_weak_block, &check);
     check_account(&check, check_census(&check));
     fh__scan_end(&check.scan);
   }

@@ -6,6 +6,7 @@
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "ref/publish.h"
+#include "ref/weak.h"
 #include "sync/stop.h"
 
 /* ---- in the stop: sorting ---- */
@@ -64,7 +65,7 @@ static bool make_list(struct fh__mutator *finisher) {
   if (!room) return true;
   struct fh__garbage *list = fh__backend_alloc(sizeof *list + room * sizeof(fh_object *));
   if (!list) return false;
-  *list = (struct fh__garbage){.next = finisher->garbage, .finalizers = finisher->garbage_finalizes};
+  *list = (struct fh__garbage){.next = finisher->garbage, .runs_code = finisher->garbage_finalizes};
   finisher->garbage = list;
   return true;
 }
@@ -104,11 +105,17 @@ static void hold(fh_object *object) {
   }
 }
 
+/* [weak.cleared]. True: a callback of the application runs before the garbage is destroyed. */
+static bool lose_weak(struct fh__mutator *me, fh_object *object) {
+  return FH__UNLIKELY(FH__LOAD(&object->fh__shared, RELAXED) & FH__WEAK) && fh__weak_clear(me, object);
+}
+
 static void enlist_one(void *context, fh_object *object) {
   struct sorting *sorting = context;
   struct fh__mutator *finisher = finisher_of(sorting, object);
   if (finisher == sorting->me && !fh__owns(finisher, FH__LOAD(&object->fh__bias, RELAXED))) fh__publish_stopped(finisher, object);
   hold(object);
+  if (lose_weak(sorting->me, object)) finisher->garbage->runs_code = true; /* it is published: both are one */
   FH__STORE_(&object->fh__flags, FH__LOAD(&object->fh__flags, RELAXED) | FH__FLAG_GARBAGE, RELAXED);
   finisher->garbage->object[finisher->garbage->count++] = object;
 }
@@ -224,6 +231,12 @@ static void rescue_all(const struct fh__garbage *list) {
     FH__AND(&list->object[i]->fh__flags, ~(FH__FLAG_GARBAGE | FH__FLAG_CROSS), RELAXED);
 }
 
+/* Stopped: finalizers may have made weak references to what stays garbage. */
+static void lose_new_weak(struct fh__mutator *me, const struct fh__garbage *list) {
+  for (size_t i = 0; i < list->count; i++)
+    if (fh__has_flag(list->object[i], FH__FLAG_GARBAGE)) (void)lose_weak(me, list->object[i]);
+}
+
 static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   struct fh__scan scan;
   fh__mutator_lock_stop(me, fh__merge_own);
@@ -232,6 +245,7 @@ static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   if (fh__scan_begin(&scan, FH__OLD)) {
     rescue_referenced(&scan, list);
     cross_others(&scan, list);
+    lose_new_weak(me, list);
     fh__scan_end(&scan);
   } else {
     rescue_all(list); /* no memory to tell: they all live on, and the next collection frees them without finalizers */
@@ -292,6 +306,7 @@ static void destroy_all(struct fh__mutator *me, const struct fh__garbage *list) 
       fh__release(object); /* the list's count; others' references are still being cleared */
       continue;
     }
+    FH__ASSERT(!(FH__LOAD(&object->fh__shared, RELAXED) & FH__WEAK), "weak.cleared"); /* no grace period */
     fh__track_remove(&me->track, object);
     if (FH__CHECKED) FH__OR(&object->fh__flags, FH__FLAG_DEAD, RELAXED);
     fh__ref_dealloc_and_free(me, object, true);
@@ -300,8 +315,9 @@ static void destroy_all(struct fh__mutator *me, const struct fh__garbage *list) 
 
 static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
   size_t rescued = 0;
-  if (list->finalizers) {
+  if (list->runs_code) {
     me->finalizing_garbage = list; /* a finalizer may end the thread */
+    fh__weak_run_callbacks(me);
     run_finalizers(me, list);
     look_again(me, list);
     me->finalizing_garbage = NULL; /* not before: behind a fork's stop the thread may be lost */

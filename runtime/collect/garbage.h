@@ -7,8 +7,8 @@
  * collecting mutator together with the published garbage. Where another mutator's private garbage has finalizers to run,
  * the published garbage that it refers to is kept until the next collection: the finalizers must find it intact.
  *
- * Finishing, at the mutator's safepoint, with the world running: finalizers; if any ran, a second stop finds what they
- * resurrected; fields are cleared; dealloc; memory is freed, without a grace period, because the first stop was one.
+ * Finishing, at the mutator's safepoint, with the world running: weak callbacks; finalizers; if there were any, a second stop finds
+ * what they resurrected; fields are cleared; dealloc; memory is freed, without a grace period, because the first stop was one.
  *
  * References from garbage to garbage of the same list need not be counted down: both die. Where garbage of another list
  * refers to it (private to published, or a list that an earlier collection left), an object is marked CROSS, its incoming
@@ -24,7 +24,7 @@
 struct fh__garbage {
   struct fh__garbage *next; /* in the mutator's list of lists */
   size_t count;
-  bool finalizers; /* some have one that did not run */
+  bool runs_code; /* finalizers that did not run, or callbacks of weak references to its objects */
   fh_object *object[];
 };
 

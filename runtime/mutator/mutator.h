@@ -23,7 +23,7 @@ struct fh__counters {
   uint64_t owner_retains, owner_releases, stranger_retains, stranger_releases, immortal_skips;
   uint64_t spills, take_backs, merges, queued, drained, claimed, claims;
   uint64_t plain_deaths, private_deaths, published_deaths, published, overflows; /* plain: not in the other two, nor in destroyed */
-  uint64_t finalized, resurrected, collected;
+  uint64_t finalized, resurrected, collected, weak_callbacks;
 };
 
 /* Garbage that a stop found and this mutator finishes at its safepoint (collect/garbage.h). */
@@ -56,6 +56,9 @@ struct fh__mutator {
   struct fh__dead_list finalizable; /* dead, their finalizers wait */
   struct fh__dead_list finalizing_now; /* the rest of those that are being run */
   fh_object *finalized_now;            /* the one whose finalizer runs: the runtime holds a reference to it */
+  struct fh_weak *weak_lost;    /* their targets are lost, their callbacks wait; the runtime holds a reference to each */
+  struct fh_weak *weak_calling; /* the rest of those that are being called */
+  struct fh_weak *weak_called;  /* the one whose callback runs */
   struct fh__garbage *garbage;
   struct fh__garbage *finalizing_garbage; /* the list whose finalizers run */
   uint32_t garbage_count;  /* scratch of a collection: how much of its own it will be handed */
@@ -63,7 +66,7 @@ struct fh__mutator {
   bool returning;          /* off line for a moment of the runtime's own, not in a blocking region */
   uint32_t yielding;       /* atomic: 1: its thread waits for memory and touches no counts, 2: somebody merges in its place */
   bool destroying;         /* inside the destruction loop: deaths are appended to it */
-  bool finalizing;         /* inside a finalizer: safepoints run no further ones */
+  bool finalizing;         /* inside a finalizer or a weak callback: safepoints run no further ones */
   bool collecting;         /* collections do not nest */
   bool telling;            /* inside the application's memory callback */
   uint32_t events;         /* memory events that it has to be told: a bit each */

@@ -28,7 +28,7 @@ _Static_assert(sizeof(fh_object) == 16, "the header is 16 bytes");
 enum {
   FH__MERGED = 1u << 0,    /* set by the merging CAS, never cleared but by rebirth */
   FH__QUEUED = 1u << 1,    /* set by a stranger's CAS, cleared by the drain's CAS */
-  FH__WEAK = 1u << 2,      /* weak references exist; reserved, no code sets it yet */
+  FH__WEAK = 1u << 2,      /* weak references exist, and so does a block of the object (ref/weak.h); published */
   FH__IMMORTAL = 1u << 3,  /* the count no longer matters */
   FH__HOT = 1u << 4,       /* counted per mutator; reserved */
   FH__CANDIDATE = 1u << 5, /* a stranger's release since the last collection; reserved */

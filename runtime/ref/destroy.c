@@ -3,6 +3,7 @@
 
 #include "base/trap.h"
 #include "object/cells.h"
+#include "ref/weak.h"
 
 /* ---- destroying one object ---- */
 
@@ -70,7 +71,16 @@ static bool wants_finalizer(const fh_object *object, const fh_type *type) {
   return type->finalize && !fh__has_flag(object, FH__FLAG_FINALIZED);
 }
 
-static void die_untracked(struct fh__mutator *me, fh_object *object) {
+/* Before the finalizer: it must not be found by them any more. Somebody may have found it just now, so its memory waits for a
+ * grace period, also if it was garbage: a finalizer of other garbage may have made the weak reference. */
+static FH__COLD void lose_weak(struct fh__mutator *me, fh_object *object) {
+  fh__weak_clear(me, object);
+  FH__AND(&object->fh__flags, ~FH__FLAG_GARBAGE, RELAXED);
+}
+
+/* `shared`: as the last reference left it. */
+static void die_untracked(struct fh__mutator *me, fh_object *object, uint32_t shared) {
+  if (FH__UNLIKELY(shared & FH__WEAK)) lose_weak(me, object);
   if (FH__UNLIKELY(wants_finalizer(object, fh__type_of(object)))) {
     fh__dead_push(&me->finalizable, object);
     fh__attend(&me->sync, FH__ATTEND_FINALIZE);
@@ -80,9 +90,10 @@ static void die_untracked(struct fh__mutator *me, fh_object *object) {
 }
 
 void fh__ref_die(struct fh__mutator *me, fh_object *object) {
-  FH__BUMP(fh__is_published(object) ? &me->counters.published_deaths : &me->counters.private_deaths, 1);
+  uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
+  FH__BUMP(shared & FH__PRIVATE ? &me->counters.private_deaths : &me->counters.published_deaths, 1);
   fh__track_remove(&me->track, object); /* before any list and any application code sees it */
-  die_untracked(me, object);
+  die_untracked(me, object, shared);
 }
 
 void fh__ref_die_later(struct fh__mutator *me, fh_object *object) {
@@ -99,7 +110,7 @@ void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object) {
 
 void fh__ref_run_deferred(struct fh__mutator *me) {
   fh_object *object;
-  while ((object = fh__dead_pop(&me->deferred))) die_untracked(me, object);
+  while ((object = fh__dead_pop(&me->deferred))) die_untracked(me, object, FH__LOAD(&object->fh__shared, RELAXED));
 }
 
 void fh__ref_defer_dying(struct fh__mutator *me) {
@@ -167,6 +178,7 @@ void fh__ref_run_finalizers(struct fh__mutator *me) {
       break;
     }
   }
-  if (fh__ref_has_finalizers(me)) fh__attend(&me->sync, FH__ATTEND_FINALIZE); /* these, and those that died meanwhile */
+  /* These, and what died or was lost meanwhile. */
+  if (fh__ref_has_finalizers(me) || fh__weak_has_callbacks(me)) fh__attend(&me->sync, FH__ATTEND_FINALIZE);
   me->finalizing = false;
 }

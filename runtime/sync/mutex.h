@@ -13,6 +13,7 @@ enum fh__rank {
   FH__RANK_REGISTRY,    /* mutators */
   FH__RANK_TRACK,       /* the chunk directory */
   FH__RANK_ROOTS,       /* registered slots */
+  FH__RANK_WEAK,        /* a shard of the table of weakly referenced objects */
   FH__RANK_STATISTICS   /* histograms */
 };
 

@@ -49,7 +49,7 @@ enum fh__attention {
   FH__ATTEND_GRACE = 1u << 2,    /* somebody waits for a grace period: report a quiescent state */
   FH__ATTEND_LIMBO = 1u << 3,    /* sealed limbo may be ripe */
   FH__ATTEND_DESTROY = 1u << 4,  /* dead objects wait for destruction */
-  FH__ATTEND_FINALIZE = 1u << 5, /* finalizers wait */
+  FH__ATTEND_FINALIZE = 1u << 5, /* finalizers or weak callbacks wait */
   FH__ATTEND_GARBAGE = 1u << 6,  /* the collector handed over private garbage */
   FH__ATTEND_COLLECT = 1u << 7,  /* a collection is due */
   FH__ATTEND_INBOX = 1u << 8,    /* threads that are not attached left something */

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+#include "ref/weak.h"
+
+#include "base/trap.h"
+#include "ref/count.h"
+#include "ref/destroy.h"
+
+/* ---- the table ----
+ *
+ * Blocks are chained in their bucket, so taking one out needs no memory. A table that finds none to grow or to shrink stays what
+ * it is. It begins with one bucket, which is the shard's own. */
+
+enum { GROWTH = 4, EMPTY = 16 }; /* it shrinks by GROWTH when one bucket in EMPTY would be enough; not below EMPTY buckets */
+
+struct shard {
+  _Alignas(64) struct fh__mutex lock;
+  struct fh__weak_block **bucket;
+  size_t capacity; /* a power of two */
+  size_t count;
+  struct fh__weak_block *own_bucket;
+};
+static struct shard shards[FH__WEAK_SHARDS];
+
+static uint64_t hash(const fh_object *object) { return ((uint64_t)(uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u; }
+
+static uint32_t shard_of(const fh_object *object) { return (uint32_t)(hash(object) >> 32) % FH__WEAK_SHARDS; }
+
+/* Other bits than those that chose the shard. */
+static struct fh__weak_block **bucket_of(const struct shard *shard, const fh_object *object) {
+  return &shard->bucket[(hash(object) >> 40) & (shard->capacity - 1)];
+}
+
+static void insert(struct shard *shard, struct fh__weak_block *block) {
+  struct fh__weak_block **bucket = bucket_of(shard, block->target);
+  block->next = *bucket;
+  *bucket = block;
+}
+
+static void resize(struct shard *shard, size_t capacity) {
+  struct fh__weak_block **old = shard->bucket;
+  struct fh__weak_block **bucket = fh__backend_alloc_zeroed(capacity * sizeof(struct fh__weak_block *));
+  if (!bucket) return;
+  size_t old_capacity = shard->capacity;
+  shard->bucket = bucket;
+  shard->capacity = capacity;
+  struct fh__weak_block *next;
+  for (size_t i = 0; i < old_capacity; i++)
+    for (struct fh__weak_block *block = old[i]; block; block = next) {
+      next = block->next;
+      insert(shard, block);
+    }
+  if (old_capacity > 1) fh__backend_free(old);
+}
+
+/* What leads to the object's block, or to the NULL at the end of its chain. */
+static struct fh__weak_block **find(const struct shard *shard, const fh_object *object) {
+  struct fh__weak_block **place = bucket_of(shard, object);
+  while (*place && FH__LOAD(&(*place)->target, RELAXED) != object) place = &(*place)->next;
+  return place;
+}
+
+static struct fh__weak_block *add(struct shard *shard, fh_object *target) {
+  struct fh__weak_block *block = fh__backend_alloc(sizeof *block);
+  if (!block) return NULL;
+  *block = (struct fh__weak_block){.target = target, .shard = shard_of(target)};
+  if (shard->count >= shard->capacity) resize(shard, GROWTH * shard->capacity);
+  insert(shard, block);
+  shard->count++;
+  return block;
+}
+
+static void take_out(struct shard *shard, struct fh__weak_block **place) {
+  *place = (*place)->next;
+  shard->count--;
+  if (shard->capacity > EMPTY && shard->count < shard->capacity / EMPTY) resize(shard, shard->capacity / GROWTH);
+}
+
+/* ---- a block's list of weak references with callbacks ---- */
+
+static void link_callback(struct fh__weak_block *block, fh_weak *weak) {
+  weak->next = block->first;
+  weak->link = &block->first;
+  if (weak->next) weak->next->link = &weak->next;
+  block->first = weak;
+}
+
+static void unlink_callback(fh_weak *weak) {
+  *weak->link = weak->next;
+  if (weak->next) weak->next->link = weak->link;
+  weak->link = NULL;
+}
+
+/* ---- weak references come and go ---- */
+
+struct fh__weak_block *fh__weak_join(fh_object *target) {
+  struct shard *shard = &shards[shard_of(target)];
+  fh__mutex_lock(&shard->lock);
+  struct fh__weak_block *block = *find(shard, target);
+  if (!block) block = add(shard, target);
+  if (block) block->count++;
+  fh__mutex_unlock(&shard->lock);
+  return block;
+}
+
+void fh__weak_listen(fh_weak *weak) {
+  struct shard *shard = &shards[weak->block->shard];
+  fh__mutex_lock(&shard->lock);
+  link_callback(weak->block, weak);
+  fh__mutex_unlock(&shard->lock);
+}
+
+/* The last weak reference to an object that lives: nobody can be making another one just now, that would need the lock. A release
+ * of the object's last reference that saw the bit finds no block, and that is all. */
+static void forget(struct shard *shard, fh_object *target) {
+  take_out(shard, find(shard, target));
+  FH__AND(&target->fh__shared, ~(uint32_t)FH__WEAK, RELAXED); /* its memory is there: the block's target was not lost */
+}
+
+static void leave(struct fh__weak_block *block, fh_weak *weak) {
+  struct shard *shard = &shards[block->shard];
+  fh__mutex_lock(&shard->lock);
+  if (weak && weak->link) unlink_callback(weak);
+  fh_object *target = FH__LOAD(&block->target, RELAXED);
+  bool last = --block->count == 0;
+  if (last && target) forget(shard, target);
+  fh__mutex_unlock(&shard->lock);
+  if (last) fh__backend_free(block);
+}
+
+void fh__weak_leave(struct fh__weak_block *block) { leave(block, NULL); }
+
+void fh__weak_dealloc(void *object) {
+  fh_weak *weak = object;
+  leave(weak->block, weak);
+}
+
+/* ---- the death of a target ---- */
+
+/* A weak reference whose own count is zero is on its way to fh__weak_dealloc; it need not hear of anything. */
+static bool keep_for_callback(struct fh__mutator *me, fh_weak *weak) {
+  unlink_callback(weak);
+  if (!fh__try_retain(me, &weak->fh)) return false;
+  weak->next = me->weak_lost;
+  me->weak_lost = weak;
+  return true;
+}
+
+bool fh__weak_clear(struct fh__mutator *me, fh_object *object) {
+  struct shard *shard = &shards[shard_of(object)];
+  bool callbacks = false;
+  fh__mutex_lock(&shard->lock);
+  struct fh__weak_block **place = find(shard, object), *block = *place;
+  if (block) {
+    take_out(shard, place);
+    /* Relaxed: a reader's second look is ordered behind it by the count that a finalizer's object is given afterwards. */
+    FH__STORE_(&block->target, NULL, RELAXED);
+    while (block->first) callbacks |= keep_for_callback(me, block->first);
+    FH__AND(&object->fh__shared, ~(uint32_t)FH__WEAK, RELAXED);
+  }
+  fh__mutex_unlock(&shard->lock);
+  if (callbacks) fh__attend(&me->sync, FH__ATTEND_FINALIZE);
+  return callbacks;
+}
+
+/* ---- callbacks ---- */
+
+static fh_weak *pop(fh_weak **list) {
+  fh_weak *weak = *list;
+  if (weak) *list = weak->next;
+  return weak;
+}
+
+static void push(fh_weak **list, fh_weak *weak) {
+  weak->next = *list;
+  *list = weak;
+}
+
+void fh__weak_end_callback(struct fh__mutator *me) {
+  fh_weak *weak = me->weak_called;
+  me->weak_called = NULL;
+  FH__BUMP(&me->counters.weak_callbacks, 1);
+  fh__release(&weak->fh);
+}
+
+void fh__weak_run_callbacks(struct fh__mutator *me) {
+  if (me->finalizing || !fh__weak_has_callbacks(me)) return;
+  me->finalizing = true; /* neither finalizers nor callbacks nest in a callback */
+  fh_weak *weak;
+  if (!me->weak_calling) /* in the mutator: a callback may end the thread */
+    while ((weak = pop(&me->weak_lost))) push(&me->weak_calling, weak); /* in the order of death */
+  while ((weak = pop(&me->weak_calling))) {
+    me->weak_called = weak;
+    weak->callback(weak, weak->context);
+    fh__weak_end_callback(me);
+  }
+  /* What was lost or died meanwhile: a safepoint inside may have taken the bit. */
+  if (fh__weak_has_callbacks(me) || fh__ref_has_finalizers(me)) fh__attend(&me->sync, FH__ATTEND_FINALIZE);
+  me->finalizing = false;
+}
+
+/* ---- reading ---- */
+
+void *fh_weak_get(fh_weak *weak) {
+  struct fh__mutator *me = fh__self_or_trap("fh_weak_get", weak);
+  if (FH__CHECKED) fh__check_object("fh_weak_get", weak);
+  const struct fh__weak_block *block = weak->block;
+  /* Relaxed: the target is older than the block, and the block older than the weak reference that the caller was given. */
+  fh_object *target = FH__LOAD(&block->target, RELAXED);
+  if (!target || !fh__try_retain(me, target)) return NULL;
+  if (FH__LIKELY(FH__LOAD(&block->target, RELAXED) == target)) return target;
+  fh__release(target); /* its finalizer runs, or has resurrected it */
+  return NULL;
+}
+
+/* ---- all of it ---- */
+
+void fh__weak_each(fh__weak_function *each, void *context) {
+  for (uint32_t at = 0; at < FH__WEAK_SHARDS; at++)
+    for (size_t i = 0; i < shards[at].capacity; i++)
+      for (const struct fh__weak_block *block = shards[at].bucket[i]; block; block = block->next) each(context, block);
+}
+
+bool fh__weak_is_known(const fh_object *object) { return *find(&shards[shard_of(object)], object) != NULL; }
+
+void fh__weak_start(void) {
+  for (uint32_t at = 0; at < FH__WEAK_SHARDS; at++)
+    shards[at] = (struct shard){.lock = FH__MUTEX(FH__RANK_WEAK), .bucket = &shards[at].own_bucket, .capacity = 1};
+}
+
+void fh__weak_finish(void) {
+  for (uint32_t at = 0; at < FH__WEAK_SHARDS; at++) {
+    struct shard *shard = &shards[at];
+    struct fh__weak_block *next;
+    for (size_t i = 0; i < shard->capacity; i++)
+      for (struct fh__weak_block *block = shard->bucket[i]; block; block = next) {
+        next = block->next;
+        fh__backend_free(block);
+      }
+    if (shard->capacity > 1) fh__backend_free(shard->bucket);
+  }
+  fh__weak_start();
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* The two looks of fh_weak_get, with everything that matters in between.
+ *
+ * Claims: what dies between the first look and the try is not returned, also if its finalizer has been given a reference by then,
+ * nor if it has been resurrected; and its memory is still there. The library is real, but for a gate in front of its
+ * fh__try_retain, which the linker puts there (tests/CMakeLists.txt). */
+#include "support/support.h"
+
+#include "ref/count.h"
+#include "ref/weak.h"
+
+/* ---- the gate ---- */
+
+bool __real_fh__try_retain(struct fh__mutator *me, fh_object *object);
+bool __wrap_fh__try_retain(struct fh__mutator *me, fh_object *object);
+
+static fh_object *watched; /* the next try to retain this one waits */
+static struct gate made, looked, gone, tried;
+
+bool __wrap_fh__try_retain(struct fh__mutator *me, fh_object *object) {
+  if (object != watched) return __real_fh__try_retain(me, object);
+  watched = NULL;
+  gate_open(&looked, 1);
+  gate_await_deaf(&gone, 1); /* no safepoint: inside of a read there is none */
+  return __real_fh__try_retain(me, object);
+}
+
+static int setup(void **state) {
+  made = looked = gone = tried = (struct gate)GATE;
+  watched = NULL;
+  return runtime_setup(state);
+}
+#define with_gate(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
+
+/* ---- what happens in between ---- */
+
+struct mortal {
+  fh_object fh;
+  bool waits;   /* its finalizer does, until the other thread has tried */
+  bool rises;
+};
+static fh_slot risen;
+static void mortal_finalize(void *object) {
+  struct mortal *m = object;
+  if (m->rises) fh_slot_store(&risen, m);
+  if (!m->waits) return;
+  gate_open(&gone, 1);
+  gate_await_deaf(&tried, 1);
+}
+static const fh_type_spec mortal_spec = {.name = "mortal", .size = sizeof(struct mortal), .finalize = mortal_finalize};
+static const fh_type_spec plain_spec = {.name = "plain", .size = sizeof(struct mortal)};
+
+struct life {
+  const fh_type_spec *spec;
+  bool waits, rises;
+  fh_weak *weak;
+};
+
+/* The owner: it makes the object, and gives up its only reference. */
+static void live_and_let_go(void *argument) {
+  struct life *life = argument;
+  fh_type *type;
+  require(fh_type_register(life->spec, &type) == FH_OK);
+  struct mortal *m = fh_new(type);
+  require(m);
+  m->waits = life->waits;
+  m->rises = life->rises;
+  life->weak = fh_weak_new(m);
+  require(life->weak);
+  watched = &m->fh;
+  gate_open(&made, 1);
+  gate_await_deaf(&looked, 1);
+  fh_release(m);
+  fh_safepoint(); /* its finalizer, if it has one */
+  gate_open(&gone, 1);
+}
+
+static void lose_between(const fh_type_spec *spec, bool waits, bool rises) {
+  only_parallel(); /* two threads wait attached */
+  struct life life = {.spec = spec, .waits = waits, .rises = rises};
+  struct companion companion;
+  companion_start(&companion, live_and_let_go, &life);
+  gate_await(&made, 1);
+  void *found = fh_weak_get(life.weak);
+  gate_open(&tried, 1);
+  companion_join(&companion);
+  assert_null(found);
+  assert_null(watched);
+  fh_slot_store(&risen, NULL);
+  fh_release(life.weak);
+}
+
+static void what_died_in_between_is_not_returned(void **state) { lose_between(&plain_spec, false, false); }
+static void what_is_being_finalized_is_not_returned(void **state) { lose_between(&mortal_spec, true, false); }
+static void what_was_resurrected_is_not_returned(void **state) { lose_between(&mortal_spec, false, true); }
+static void what_is_just_rising_is_not_returned(void **state) { lose_between(&mortal_spec, true, true); }
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      with_gate(what_died_in_between_is_not_returned),
+      with_gate(what_is_being_finalized_is_not_returned),
+      with_gate(what_was_resurrected_is_not_returned),
+      with_gate(what_is_just_rising_is_not_returned),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
