@@ -1334,7 +1334,7 @@ static void amid_a_crowd(void (*act)(void)) {
 }
 
 static void fork_children_in_turn(void) {
-  size_t forks = scaled(1000);
+  size_t forks = scaled(test_design() == FH_DESIGN_BIASED ? 1000 : 100);
   for (size_t i = 0; i < forks; i++) {
     bool attached = i & 1;
     if (attached) require(fh_attach("forker") == FH_OK);

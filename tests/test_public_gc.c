@@ -23,7 +23,7 @@ static struct node *make_ring(int length) {
 /* ---- one mutator ---- */
 
 static void rings_and_loops_are_collected(void **state) {
-  const int lengths[] = {1, 2, 3, 10, 1000, 100000};
+  const int lengths[] = {1, 2, 3, 10, 1000, (int)scaled(100000)};
   for (int published = 0; published < 2; published++)
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
       for (int generation = 0; generation < 3; generation++) {
