@@ -196,15 +196,18 @@ static void measure_full(struct result *result) {
 
 /* ---- dead pairs ---- */
 
+/* Two objects that refer to each other, and nothing to them. */
+static void drop_pair(fh_type *type) {
+  struct node *a = must_make(type), *b = must_make(type);
+  fh_set(a, a, b);
+  fh_give(b, a, a);
+  fh_release(b);
+}
+
 static uint64_t pairs_side(void *context, uint64_t n) {
   fh_type *type = context;
   (void)n;
-  for (uint32_t i = 0; i < PAIRS; i++) {
-    struct node *a = must_make(type), *b = must_make(type);
-    fh_set(a, a, b);
-    fh_give(b, a, a);
-    fh_release(b);
-  }
+  for (uint32_t i = 0; i < PAIRS; i++) drop_pair(type);
   const uint64_t begun = now_ns();
   const size_t found = fh_collect(2);
   const uint64_t spent = now_ns() - begun;
@@ -244,12 +247,7 @@ enum { YOUNG_PAIRS = 1000, SAMPLES = 31 };
 static double young_ns(fh_type *type) {
   double sample[SAMPLES];
   for (int i = 0; i < SAMPLES; i++) {
-    for (int k = 0; k < YOUNG_PAIRS; k++) {
-      struct node *a = must_make(type), *b = must_make(type);
-      fh_set(a, a, b);
-      fh_give(b, a, a);
-      fh_release(b);
-    }
+    for (int k = 0; k < YOUNG_PAIRS; k++) drop_pair(type);
     const uint64_t begun = now_ns();
     const size_t found = fh_collect(0);
     sample[i] = (double)(now_ns() - begun);

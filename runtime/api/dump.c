@@ -149,7 +149,6 @@ static FH__UNWATCHED void dump_doing(struct out *out, const struct fh__mutator *
 }
 
 static FH__UNWATCHED void dump_mutator(struct out *out, const struct fh__mutator *mutator) {
-  static const char *const states[] = {"detached", "attached", "stopped", "claimed"};
   const struct fh__sync_local *sync = &mutator->sync;
   uint32_t state = FH__LOAD(&sync->state, RELAXED);
   put(out, "mutator ");
@@ -157,7 +156,7 @@ static FH__UNWATCHED void dump_mutator(struct out *out, const struct fh__mutator
   put(out, " \"");
   put(out, sync->name);
   put(out, "\": ");
-  put(out, states[state & FH__STATE_MASK]);
+  put(out, fh__state_name(state));
   if (state & FH__WANTED) put(out, ", wanted");
   if (!FH__LOAD(&sync->bound, RELAXED)) put(out, ", no thread");
   if (mutator->modes.top & 1) put(out, ", blocking");

@@ -47,11 +47,9 @@ static void unlock_everything(void) {
   fh__runtime_unlock();
 }
 
-static bool is_barred(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_BARRED; }
-
 void fh_fork_prepare(void) {
   struct fh__mutator *me = fh__self();
-  if (is_barred()) { /* the locks may be held by threads that are not there */
+  if (fh__is_barred()) {
     fh__thread.forking = true;
     return;
   }
@@ -68,7 +66,6 @@ void fh_fork_prepare(void) {
 }
 
 static void resume(void) {
-  fh__thread.forking = false;
   if (fh__is_up()) FH__BUMP(&fh__shared.forks, 1);
   unlock_everything();
   fh__stop_end(attached_self());
@@ -83,16 +80,15 @@ static void look_at_queues(void) {
     (void)fh__relief_ask_from_outside();
 }
 
-static void require_prepared(const char *call) {
+/* False: prepared, but in a process that must not use the runtime; there is nothing to resume. */
+static bool has_stopped(const char *call) {
   if (!fh__thread.forking) fh__misuse(call, NULL, "without fh_fork_prepare by this thread");
+  fh__thread.forking = false;
+  return !fh__is_barred();
 }
 
 void fh_fork_parent(void) {
-  require_prepared("fh_fork_parent");
-  if (is_barred()) {
-    fh__thread.forking = false;
-    return;
-  }
+  if (!has_stopped("fh_fork_parent")) return;
   resume();
   look_at_queues();
 }
@@ -117,11 +113,7 @@ static void bar(void) {
 }
 
 void fh_fork_child(void) {
-  require_prepared("fh_fork_child");
-  if (is_barred()) {
-    fh__thread.forking = false;
-    return;
-  }
+  if (!has_stopped("fh_fork_child")) return;
   struct fh__mutator *survivor = fh__thread.mutator;
   fh__thread.number = fh__thread_number();
   if (survivor) survivor->sync.thread = fh__thread.number;
@@ -144,7 +136,7 @@ void fh_fork_child(void) {
 static bool follows(void) { return !fh__is_up() || FH__LOAD(&fh__shared.fork, RELAXED) == FH_FORK_FOLLOW; }
 
 static void before_fork(void) {
-  if (fh__thread.forking || is_barred() || !follows()) return;
+  if (fh__thread.forking || fh__is_barred() || !follows()) return;
   fh_fork_prepare();
   prepared_by_handler = true;
 }

@@ -39,9 +39,6 @@ const char *fh_version(void) {
 
 /* ---- init ---- */
 
-/* In a barred child the locks may be held by threads that are not there. */
-static bool is_barred(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_BARRED; }
-
 static bool fits(uint64_t value, uint64_t most) { return value <= most; }
 
 static fh_status fill_options(fh_options *filled, const fh_options *given, size_t size) {
@@ -110,7 +107,7 @@ static fh_status init_locked(const fh_options *options, size_t size) {
 
 fh_status fh__init(const fh_options *options, size_t size, uint32_t abi) {
   if (abi != FH_ABI || size != sizeof(fh_options)) return FH_EVERSION;
-  if (is_barred()) return FH_ESHUTDOWN;
+  if (fh__is_barred()) return FH_ESHUTDOWN;
   fh__fork_watch(); /* before the lock is taken: from here on a fork finds it free */
   fh__mutex_lock(&lock);
   fh_status status = init_locked(options, size);
@@ -170,8 +167,6 @@ static void free_everything(void) {
   fh__types_finish();
   fh__account_start(INT64_MAX, INT64_MAX);
   fh__collector = (struct fh__collector){0};
-  fh__durations_reset();
-  fh__stop.count = 0;
   fh__gil.switches = 0;
   fh__grace = (struct fh__grace){0};
   fh__shared.gc_enabled = false;
@@ -213,7 +208,7 @@ static void set_phase(uint32_t phase, uint32_t users_now) {
 }
 
 static fh_status shut_down(uint32_t wait_ms, uint64_t *leaked_out) {
-  if (is_barred()) return FH_ESHUTDOWN;
+  if (fh__is_barred()) return FH_ESHUTDOWN;
   fh__mutex_lock(&lock);
   fh_status status = begin_ending_locked();
   fh__mutex_unlock(&lock);

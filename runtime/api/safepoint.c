@@ -42,9 +42,11 @@ static FH__COLD void hand_over(struct fh__mutator *me) {
   if (FH__LOAD(&fh__gil.turn, RELAXED) != turn + 1) FH__ADD(&fh__gil.switches, 1, RELAXED); /* else nobody wanted it */
 }
 
-/* In torture builds COLLECT is always up, so that every safepoint comes here. */
-static bool torture_wants_one(struct fh__mutator *me) {
-  return FH__TORTURE && fh_gc_is_enabled() && fh__torture_collects(&me->torture_turns);
+/* In torture builds COLLECT is always up, so that every safepoint comes here; each generation has its turn. */
+static void torture(struct fh__mutator *me) {
+  if (!FH__TORTURE || !fh_gc_is_enabled()) return;
+  uint32_t turn = fh__torture_turn(&me->torture_turns);
+  if (turn) fh__collect(me, turn % FH__GENERATIONS);
 }
 
 static void attend_to(struct fh__mutator *me, uint32_t bits) {
@@ -54,7 +56,7 @@ static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_INBOX) fh__relief_inbox(me);
   if (bits & FH__ATTEND_DESTROY) fh__ref_run_deferred(me);
   if (bits & FH__ATTEND_GARBAGE && !me->collecting) fh__garbage_finish(me);
-  if (bits & FH__ATTEND_COLLECT && torture_wants_one(me)) fh__collect(me, me->torture_turns / 64 % FH__GENERATIONS);
+  if (bits & FH__ATTEND_COLLECT) torture(me);
   if (bits & FH__ATTEND_COLLECT) fh__collect_if_due(me);
   if (bits & FH__ATTEND_FINALIZE) fh__weak_run_callbacks(me);
   if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);

@@ -59,7 +59,7 @@ void fh__torture_start(void) {
 
 uint64_t fh__torture_seed(void) { return __atomic_load_n(&seed, __ATOMIC_RELAXED); }
 
-bool fh__torture_collects(uint32_t *counter) {
+uint32_t fh__torture_turn(uint32_t *counter) {
   uint32_t every = __atomic_load_n(&collect_every, __ATOMIC_RELAXED);
-  return every && ++*counter % every == 0;
+  return every && ++*counter % every == 0 ? *counter / every : 0;
 }

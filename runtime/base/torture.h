@@ -8,7 +8,6 @@
 #ifndef FH_BASE_TORTURE_H
 #define FH_BASE_TORTURE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/config.h"
@@ -17,8 +16,8 @@ void fh__torture_window(void);
 /* Reads the environment; at each init. */
 void fh__torture_start(void);
 uint64_t fh__torture_seed(void);
-/* True at every n-th of the calls that count with `counter`. */
-bool fh__torture_collects(uint32_t *counter);
+/* At every n-th of the calls that count with `counter`: which time that is, from 1 on. Else 0. */
+uint32_t fh__torture_turn(uint32_t *counter);
 
 #if FH__TORTURE
 #define FH__WINDOW() fh__torture_window()

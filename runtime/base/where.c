@@ -49,13 +49,15 @@ struct code {
   bool found;
 };
 
+enum { CALL_BYTES = 7 }; /* the longest call instruction that is looked for in front of an address */
+
 static int find_code(struct dl_phdr_info *object, size_t size, void *context) {
   (void)size;
   struct code *code = context;
   for (int i = 0; i < object->dlpi_phnum; i++) {
     const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
-    if (segment->p_type == PT_LOAD && segment->p_flags & PF_X && code->address - (object->dlpi_addr + segment->p_vaddr) < segment->p_memsz)
-      code->found = true;
+    uintptr_t offset = code->address - (object->dlpi_addr + segment->p_vaddr);
+    if (segment->p_type == PT_LOAD && segment->p_flags & PF_X && offset >= CALL_BYTES && offset < segment->p_memsz) code->found = true;
   }
   return code->found;
 }
@@ -72,7 +74,7 @@ static bool follows_call(uintptr_t address) {
 #if defined(__x86_64__)
   const uint8_t *code = (const uint8_t *)address;
   if (code[-5] == 0xe8) return true;                                  /* call relative */
-  for (int back = 2; back <= 7; back++)                               /* call through a register or memory */
+  for (int back = 2; back <= CALL_BYTES; back++)                               /* call through a register or memory */
     if (code[-back] == 0xff && (code[1 - back] >> 3 & 7) == 2) return true;
   return false;
 #else

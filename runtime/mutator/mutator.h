@@ -130,6 +130,8 @@ FH__INLINE bool fh__is_up(void) {
   uint32_t phase = FH__LOAD(&fh__shared.phase, ACQUIRE);
   return phase == FH__PHASE_RUNNING || phase == FH__PHASE_ENDING;
 }
+/* This process must not use it: the locks may be held by threads that are not there. */
+FH__INLINE bool fh__is_barred(void) { return FH__LOAD(&fh__shared.phase, RELAXED) == FH__PHASE_BARRED; }
 /* The calling thread's mutator while it is attached, else &fh__nobody. */
 FH__INLINE struct fh__mutator *fh__self(void) { return (struct fh__mutator *)(void *)fh__tls.attention; }
 FH__INLINE struct fh__mutator *fh__mutator_of(struct fh__sync_local *sync) { return (struct fh__mutator *)(void *)sync; }

@@ -9,10 +9,9 @@
 
 enum { FRAMES = 12, WHERE_BYTES = 2048 };
 
-FH__UNWATCHED void fh__straggler_state(const struct fh__mutator *mutator, char *text, size_t room) {
-  static const char *const states[] = {"detached", "attached", "stopped", "claimed"};
-  uint32_t state = FH__LOAD(&mutator->sync.state, RELAXED);
-  snprintf(text, room, "%s%s%s%s%s", states[state & FH__STATE_MASK], mutator->in_dealloc ? ", in dealloc" : "",
+/* What it is doing, as far as its flags tell, after its state: they are read while they may change. */
+static FH__UNWATCHED void describe(const struct fh__mutator *mutator, char *text, size_t room) {
+  snprintf(text, room, "%s%s%s%s%s", fh__state_name(FH__LOAD(&mutator->sync.state, RELAXED)), mutator->in_dealloc ? ", in dealloc" : "",
            mutator->finalizing || mutator->finalizing_garbage ? ", in a finalizer" : "", mutator->telling ? ", in the memory callback" : "",
            mutator->no_safepoint > mutator->in_dealloc ? ", where no safepoint may be" : "");
 }
@@ -26,7 +25,7 @@ static void log_straggler(const fh_straggler *straggler) {
 
 static void report(fh_wait wait, struct fh__sync_local *sync, uint64_t waited_ns) {
   char state[128], where[WHERE_BYTES];
-  fh__straggler_state(fh__mutator_of(sync), state, sizeof state);
+  describe(fh__mutator_of(sync), state, sizeof state);
   fh__thread_where(sync->thread, FRAMES, where, sizeof where);
   const fh_straggler straggler = {wait, sync->id, sync->thread, sync->name, state, where, waited_ns};
   if (fh__shared.options.straggler)

@@ -14,12 +14,16 @@
 
 /* ---- limbo ---- */
 
-static void free_buffers(void *buffer) {
+/* Returns what they had in the account. */
+static size_t free_buffers(void *buffer) {
+  size_t bytes = 0;
   while (buffer) {
     void *next = *fh__buffer_link(buffer);
+    bytes += fh__backend_usable(buffer);
     fh__backend_free(buffer);
     buffer = next;
   }
+  return bytes;
 }
 
 static void free_object(struct fh__mutator *me, fh_object *object) {
@@ -34,7 +38,7 @@ static void free_object(struct fh__mutator *me, fh_object *object) {
 static void free_batch(struct fh__mutator *me, struct fh__limbo_batch batch) {
   fh_object *object;
   while ((object = fh__dead_pop(&batch.objects))) free_object(me, object);
-  free_buffers(batch.buffers);
+  (void)free_buffers(batch.buffers); /* a part of `dead` */
   fh__account_return(&me->account, batch.dead);
 }
 
@@ -227,18 +231,9 @@ static void forget_one(void *context, struct fh__inbox_node *node) {
 }
 
 void fh__relief_finish(void) {
-  free_buffers(FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: leave_buffer */
+  (void)free_buffers(FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: leave_buffer */
   fh__inbox_take_all(&fh__shared.later, forget_one, NULL);
   FH__STORE_(&fh__shared.inbox_waits, 0, RELAXED);
-}
-
-static void free_left(struct fh__mutator *me, void *buffer) {
-  while (buffer) {
-    void *next = *fh__buffer_link(buffer);
-    fh__account_return_part(&me->account, &me->account.buffers, fh__backend_usable(buffer));
-    fh__backend_free(buffer);
-    buffer = next;
-  }
 }
 
 bool fh__relief_inbox_is_empty(void) {
@@ -247,7 +242,8 @@ bool fh__relief_inbox_is_empty(void) {
 
 void fh__relief_inbox(struct fh__mutator *me) {
   FH__SWAP(&fh__shared.inbox_waits, 0, SEQ_CST); /* before the boxes are emptied: what comes later says so again */
-  free_left(me, FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: fh__relief_free_later */
+  size_t left = free_buffers(FH__SWAP(&fh__shared.freed, NULL, ACQUIRE)); /* partner: leave_buffer */
+  fh__account_return_part(&me->account, &me->account.buffers, left);
   fh__inbox_take_all(&fh__shared.later, release_one, me);
   fh__merge_after_resume(me); /* a fork by a thread that is not attached leaves that to us */
 }

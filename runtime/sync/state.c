@@ -10,6 +10,11 @@
 #include "sync/grace.h"
 #include "sync/stop.h"
 
+const char *fh__state_name(uint32_t state) {
+  static const char *const names[] = {"detached", "attached", "stopped", "claimed"};
+  return names[state & FH__STATE_MASK];
+}
+
 /* How long an attaching thread has waited: through one stop is nobody's fault, meeting a second one that follows at once is
  * starvation. If the world ran in between, only the kernel has kept the thread from coming in, because others wanted the
  * processor: there the requester would wait for all of them to have their turns. */

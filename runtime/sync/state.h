@@ -96,6 +96,9 @@ FH__INLINE void fh__attend(struct fh__sync_local *sync, uint32_t bits) {
 /* Second half of the pairs "raise STOP (GRACE); scan the states" against "move the state; look at the bit". */
 FH__INLINE uint32_t fh__attention_of(const struct fh__sync_local *sync) { return FH__LOAD(&sync->attention, SEQ_CST); }
 
+/* For reports. */
+const char *fh__state_name(uint32_t state);
+
 FH__INLINE uint32_t fh__state_of(const struct fh__sync_local *sync) {
   return FH__LOAD(&sync->state, SEQ_CST) & FH__STATE_MASK; /* second half of [queue.drained], of the stop's and of the grace period's pair */
 }
