@@ -13,4 +13,8 @@ size_t fh__system_resident(void);
  * `mount` the place where the hierarchies are mounted; both are arguments so that a test can give others. */
 size_t fh__system_cgroup_limit(const char *membership, const char *mount);
 
+/* How many processors the process may keep busy: those that it may run on, or what the cgroups' quotas come to, if that is less.
+ * At least 1. */
+unsigned fh__system_processors(const char *membership, const char *mount);
+
 #endif

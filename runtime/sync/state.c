@@ -7,6 +7,7 @@
 
 #include "base/futex.h"
 #include "base/trap.h"
+#include "sync/crew.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
 
@@ -23,6 +24,12 @@ struct wait {
   bool starving;
 };
 
+/* While the epoch lasts. The bell is read before what it tells of. */
+static void wait_out(uint32_t epoch) {
+  uint32_t bell = FH__LOAD(&fh__crew.bell, SEQ_CST); /* partner: fh__crew_ring */
+  if (FH__LOAD(&fh__stop.epoch, SEQ_CST) == epoch && !fh__crew_help()) fh__crew_wait(bell);
+}
+
 static void wait_for_resume(struct wait *wait) {
   uint32_t epoch = FH__LOAD(&fh__stop.epoch, ACQUIRE);
   if (!(epoch & 1)) {
@@ -35,7 +42,7 @@ static void wait_for_resume(struct wait *wait) {
     FH__ADD(&fh__stop.starving, 1, RELAXED); /* a hint: partner let_the_starving_in */
   }
   wait->epoch = epoch;
-  fh__futex_wait(&fh__stop.epoch, epoch, 0);
+  wait_out(epoch);
 }
 
 static void wait_for_unclaim(struct fh__sync_local *sync, uint32_t state) {
@@ -88,7 +95,7 @@ void fh__state_park(struct fh__sync_local *sync) {
     FH__STORE_(&sync->state, FH__STOPPED, SEQ_CST); /* park */
     fh__stop_arrive(sync);
     wait.epoch = epoch;
-    while (FH__LOAD(&fh__stop.epoch, ACQUIRE) == epoch) fh__futex_wait(&fh__stop.epoch, epoch, 0);
+    while (FH__LOAD(&fh__stop.epoch, ACQUIRE) == epoch) wait_out(epoch);
     come_in(sync, &wait);
     if (!(FH__LOAD(&sync->attention, RELAXED) & FH__ATTEND_STOP)) return;
   }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "sync/stop.h"
 
-#include <limits.h>
-
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/trap.h"
+#include "sync/crew.h"
 #include "sync/watchdog.h"
 
 struct fh__watchdog fh__watchdog;
@@ -130,5 +129,5 @@ void fh__stop_end(struct fh__sync_local *self) {
     }
   }
   fh__mutex_unlock(&fh__stop.lock);
-  fh__futex_wake(&fh__stop.epoch, INT_MAX);
+  fh__crew_ring();
 }

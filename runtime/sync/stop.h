@@ -15,7 +15,7 @@
 
 struct fh__stop {
   struct fh__mutex lock;
-  uint32_t epoch;    /* atomic: odd while the world is stopped or being stopped; a futex */
+  uint32_t epoch;    /* atomic: odd while the world is stopped or being stopped */
   uint32_t arrivals; /* atomic: parked, detached or unclaimed under a stop; a futex */
   uint32_t target;   /* atomic: the arrivals that the requester waits for */
   uint32_t starving; /* atomic: mutators that waited through a whole stop and met another; a futex */
