@@ -250,12 +250,12 @@ static void looking_changes_nothing(void **state) {
 static void check_without_memory(void) {
   runtime_start(NULL);
   exhaust_system();
-  require(fh_check_heap() == FH_ENOMEM);
+  require(fh_check_heap() == FH_OK);
   refill_memory(&(struct exhausted){NULL, NULL});
   require(fh_check_heap() == FH_OK);
 }
 
-static void without_memory_it_says_so(void **state) {
+static void without_memory_it_looks_all_the_same(void **state) {
   if (!can_exhaust_memory()) skip();
   expect_fine(check_without_memory);
 }
@@ -273,7 +273,7 @@ int main(void) {
       with_log(limbo_that_does_not_fit),
       with_log(sums_that_do_not_fit),
       with_log(looking_changes_nothing),
-      cmocka_unit_test(without_memory_it_says_so),
+      cmocka_unit_test(without_memory_it_looks_all_the_same),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,6 +158,8 @@ struct found {
   bool wrong;
 };
 
+static void count_them(void *context, fh_object *object) { ((struct found *)context)->count++; }
+
 static void note_unmarked(void *context, fh_object *object) {
   struct found *found = context;
   const struct vertex *v = (const struct vertex *)(const void *)object;
@@ -180,7 +182,7 @@ static void what_is_not_marked_is_what_no_root_reaches(void **state) {
     struct fh__scan scan;
     struct found found = {0, false};
     stop();
-    require(fh__scan_begin(&scan, FH__OLD));
+    fh__scan_begin(&scan, FH__OLD);
     fh__scan_subtract(&scan);
     fh__scan_mark(&scan);
     fh__scan_unmarked(&scan, note_unmarked, &found);
@@ -202,6 +204,69 @@ static void what_is_not_marked_is_what_no_root_reaches(void **state) {
   }
 }
 
+/* ---- with a crew ---- */
+
+static struct gate helpers_ready, helpers_leave;
+
+static void poll_until_let_go(void *unused) {
+  gate_open(&helpers_ready, 1);
+  gate_await_running(&helpers_leave, 1);
+}
+
+/* A heap of several chunks, in which garbage and what lives refer to each other in any way. */
+enum { WIDE = 6 * 1024 };
+static struct node *wide[WIDE];
+
+static void build_wide(void) {
+  for (int i = 0; i < WIDE; i++) wide[i] = node_new((uint64_t)i);
+  for (int i = 0; i < WIDE; i++) {
+    fh_set(wide[i], left, wide[below(WIDE)]);
+    if (below(3)) fh_set(wide[i], right, wide[below(WIDE)]);
+    if (below(8) == 0) fh_publish(wide[i]);
+  }
+  for (int i = 3; i < WIDE; i++) fh_release(wide[i]); /* three stay roots */
+}
+
+static size_t count_found(uint32_t workers) {
+  struct fh__scan scan;
+  struct found found = {0, false};
+  stop();
+  fh__scan_begin(&scan, FH__OLD);
+  scan.crew = workers;
+  fh__scan_subtract(&scan);
+  fh__scan_mark(&scan);
+  fh__scan_unmarked(&scan, count_them, &found);
+  fh__scan_end(&scan);
+  resume();
+  return found.count;
+}
+
+static void several_workers_find_what_one_finds(void **state) {
+  enum { HELPERS = 3 };
+  struct companion helper[HELPERS];
+  helpers_leave = (struct gate)GATE;
+  for (int i = 0; i < HELPERS; i++) {
+    helpers_ready = (struct gate)GATE;
+    companion_start(&helper[i], poll_until_let_go, NULL);
+    gate_await(&helpers_ready, 1);
+  }
+  for (uint64_t seed = 1; seed <= scaled(20); seed++) {
+    random_state = seed * 0x9e3779b97f4a7c15u + 1;
+    build_wide();
+    size_t alone = count_found(1);
+    for (uint32_t workers = 2; workers <= HELPERS + 1; workers++)
+      for (int again = 0; again < 3; again++) {
+        size_t found = count_found(workers);
+        if (found != alone) fail_msg("seed %d: %zu found by %u workers, %zu by one", (int)seed, found, workers, alone);
+      }
+    for (int i = 0; i < 3; i++) fh_release(wide[i]);
+    fh_settle();
+    assert_int_equal(fh_type_live(node_type()), 0);
+  }
+  gate_open(&helpers_leave, 1);
+  for (int i = 0; i < HELPERS; i++) companion_join(&helper[i]);
+}
+
 static void refs_is_what_comes_from_outside(void **state) {
   struct node *a = node_new(1), *b = node_new(2);
   fh_set(a, left, b);
@@ -210,7 +275,7 @@ static void refs_is_what_comes_from_outside(void **state) {
   fh_retain(a);
   struct fh__scan scan;
   stop();
-  require(fh__scan_begin(&scan, FH__OLD));
+  fh__scan_begin(&scan, FH__OLD);
   fh__scan_subtract(&scan);
   int32_t refs_a = scan.refs[a->fh.fh__slot], refs_b = scan.refs[b->fh.fh__slot];
   fh__scan_end(&scan);
@@ -268,7 +333,7 @@ static void a_kept_object_keeps_what_it_reaches(void **state) {
   struct fh__scan scan;
   size_t found[3] = {0};
   stop();
-  require(fh__scan_begin(&scan, FH__OLD));
+  fh__scan_begin(&scan, FH__OLD);
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
   fh__scan_unmarked(&scan, count_unmarked, &found[0]);
@@ -289,6 +354,7 @@ static void a_kept_object_keeps_what_it_reaches(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       by_hand(what_is_not_marked_is_what_no_root_reaches),
+      by_hand(several_workers_find_what_one_finds),
       by_hand(refs_is_what_comes_from_outside),
       by_hand(an_immortal_object_stays_with_all_that_it_reaches),
       by_hand(tombstones_become_free_entries),

@@ -48,7 +48,7 @@ static void shared_counts_are_signed(void **state) {
 
 static void death_is_tested_under_a_mask(void **state) {
   assert_true(fh__is_dead_count(FH__MERGED));
-  assert_true(fh__is_dead_count(FH__MERGED | FH__WEAK | FH__CANDIDATE | FH__HOT));
+  assert_true(fh__is_dead_count(FH__MERGED | FH__WEAK | FH__SETTLED | FH__HOT));
   assert_false(fh__is_dead_count(0));
   assert_false(fh__is_dead_count(FH__MERGED | FH__QUEUED));
   assert_false(fh__is_dead_count(FH__MERGED | FH__IMMORTAL));

@@ -17,7 +17,7 @@ extern "C" {
  * Threads: an attached thread. If another thread is collecting, waits for it and then collects.
  * Runs:    a safepoint; stops the world once, twice if finalizers or weak callbacks ran; dealloc and all these afterwards, on
  *          the mutators concerned. In a finalizer of the same collection or under FH_NO_SAFEPOINT it returns 0.
- * Errors:  0 if it found no memory for its side arrays; fh_stats counts that. Traps: not attached; in dealloc (checked
+ * Errors:  0 if it found no memory for the lists of what it found; fh_stats counts that. Traps: not attached; in dealloc (checked
  *          builds; else 0).
  * Source:  docs/collector.md. */
 FH_API size_t fh_collect(int generation);
@@ -80,7 +80,7 @@ FH_API bool fh_gc_is_tracked(const void *object);
  * Owns:    nothing.
  * Threads: an attached thread.
  * Runs:    a safepoint; `traverse`.
- * Errors:  FH_EINVAL: something is wrong, each finding is logged. FH_ENOMEM: it could not look. FH_EAGAIN: called under
+ * Errors:  FH_EINVAL: something is wrong, each finding is logged. FH_EAGAIN: called under
  *          FH_NO_SAFEPOINT.
  * Source:  docs/collector.md, "The checker". */
 FH_API FH_MUST_USE fh_status fh_check_heap(void);

@@ -29,7 +29,8 @@ enum {
   FH_OPTION_COUNT_PATHS = 1u << 1,  /* every count operation goes out of line and is counted in fh_stats; slower */
   FH_OPTION_SHARED_HEAP = 1u << 2,  /* the host itself calls mi_malloc on attached threads: nobody may tidy the heap
                                      * of a thread that blocks, so memory freed by others stays there until it wakes */
-  FH_OPTION_QUIET = 1u << 3         /* fh_shutdown does not log leaks, it only returns their number */
+  FH_OPTION_QUIET = 1u << 3,        /* fh_shutdown does not log leaks, it only returns their number */
+  FH_OPTION_NO_CANDIDATES = 1u << 4 /* old collections always look at everything, not only at what changed objects reach */
 };
 
 /* How references are counted. One set of programs runs under each, unchanged.
@@ -97,6 +98,7 @@ typedef void (*fh_straggler_function)(void *context, const fh_straggler *straggl
  * | gc_threshold       | entries | 1..2^31         | 65,536           | tracked entries opened before a collection is due|
  * | gc_percent         | percent | 1..10,000       | 100              | growth of what is old before all is collected    |
  * | gil_switch_us      | us      | 1..1,000,000    | 5,000            | gil: how long a holder runs while others wait    |
+ * | gc_workers         | threads | 1..32           | the processors   | how many threads that it stopped may help a collection|
  * | watchdog_ms        | ms      | 1..3,600,000,OFF| 5,000            | how long waits may last before stragglers are named|
  * | straggler          |         | function        | a warning, by log| hears of stragglers                              |
  * | straggler_context  |         | any             | NULL             | first argument of straggler                      |
@@ -116,7 +118,7 @@ typedef struct fh_options {
   uint32_t gc_percent;
   uint32_t gil_switch_us;
   uint32_t watchdog_ms;
-  uint32_t reserved;
+  uint32_t gc_workers;
   fh_straggler_function straggler;
   void *straggler_context;
   size_t limbo_batch;

@@ -92,7 +92,7 @@ typedef struct fh_stats {
 
   /* collections */
   uint64_t collections;
-  uint64_t collections_failed; /* no memory for the side arrays */
+  uint64_t collections_failed; /* no memory for the lists of what was found */
   uint64_t collected;          /* objects found to be garbage and destroyed */
   uint64_t scanned;            /* objects looked at, all collections together */
   fh_generation_stats generation[3]; /* young, middle, old */

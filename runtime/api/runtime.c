@@ -15,11 +15,13 @@
 #include "base/clock.h"
 #include "base/trap.h"
 #include "collect/collect.h"
+#include "memory/system.h"
 #include "mutator/pressure.h"
 #include "mutator/straggler.h"
 #include "ref/relief.h"
 #include "ref/slot.h"
 #include "ref/weak.h"
+#include "sync/crew.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
 
@@ -41,20 +43,26 @@ const char *fh_version(void) {
 
 static bool fits(uint64_t value, uint64_t most) { return value <= most; }
 
+static uint32_t default_workers(void) {
+  uint32_t processors = fh__system_processors("/proc/self/cgroup", "/sys/fs/cgroup");
+  return processors < FH__CREW_MAX ? processors : FH__CREW_MAX;
+}
+
 static fh_status fill_options(fh_options *filled, const fh_options *given, size_t size) {
   *filled = (fh_options){.size = sizeof *filled};
   if (given) {
     if (given->size && given->size != size) return FH_EVERSION;
     *filled = *given;
   }
-  if (filled->flags >= FH_OPTION_QUIET << 1) return FH_EINVAL;
-  if (filled->reserved || (!fits(filled->watchdog_ms, 3600000) && filled->watchdog_ms != FH_WATCHDOG_OFF)) return FH_EINVAL;
+  if (filled->flags >= FH_OPTION_NO_CANDIDATES << 1) return FH_EINVAL;
+  if (!fits(filled->watchdog_ms, 3600000) && filled->watchdog_ms != FH_WATCHDOG_OFF) return FH_EINVAL;
   if (!fits(filled->design, FH__SWITCHABLE ? FH_DESIGN_GIL : FH_DESIGN_BIASED) || !fits(filled->fork, FH_FORK_FORBID)) return FH_EINVAL;
   if (!fits(filled->gc_threshold, (uint64_t)1 << 31) || !fits(filled->gc_percent, 10000) || !fits(filled->limbo_batch, (size_t)1 << 30) ||
-      !fits(filled->gil_switch_us, 1000000))
+      !fits(filled->gil_switch_us, 1000000) || !fits(filled->gc_workers, FH__CREW_MAX))
     return FH_EINVAL;
   if (!filled->gc_threshold) filled->gc_threshold = FH__GC_THRESHOLD;
   if (!filled->gc_percent) filled->gc_percent = 100;
+  if (!filled->gc_workers) filled->gc_workers = default_workers();
   if (!filled->watchdog_ms) filled->watchdog_ms = FH__WATCHDOG_MS;
   if (!filled->gil_switch_us) filled->gil_switch_us = FH__GIL_SWITCH_US;
   if (!filled->limbo_batch) filled->limbo_batch = FH__LIMBO_BATCH;
@@ -82,6 +90,7 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__shared.heap_is_ours = !(options->flags & FH_OPTION_SHARED_HEAP) && !fh__backend_is_hosts();
   fh__inbox_init(&fh__shared.later);
   fh__weak_start();
+  fh__crew.limit = options->gc_workers;
   fh__collect_start(options);
 }
 

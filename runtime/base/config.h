@@ -41,6 +41,8 @@ enum {
   FH__WEAK_SHARDS = FH__PICK(64, 2),           /* locks of the table of weakly referenced objects */
   FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */
   FH__MIDDLE_EVERY = FH__PICK(10, 2),          /* young collections before one that takes the middle generation as well */
+  FH__LINEAR_EVERY = FH__PICK(8, 2),           /* old collections, of which one goes by no marks */
+  FH__REACH_SHARE = 8,                         /* candidates may reach one in so many living objects, or all are looked at */
   FH__CLOSE_NS = 1000000,                      /* a stop that begins so soon after another one's end may starve somebody */
   FH__QUARANTINE = 256,                        /* freed objects that a checked build keeps poisoned, a mutator */
   FH__PREFETCH = 16,                           /* depth of the collector's prefetch queues */

@@ -204,17 +204,14 @@ fh_status fh__check_heap(struct fh__mutator *me) {
   struct check check = {.findings = 0};
   fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);
-  bool could_look = fh__scan_begin(&check.scan, FH__OLD);
-  if (could_look) {
-    check_chunks(&check);
-    check_refs(&check);
-    check_mutators(&check);
-    fh__weak_each(check_weak_block, &check);
-    check_account(&check, check_census(&check));
-    fh__scan_end(&check.scan);
-  }
+  fh__scan_begin(&check.scan, FH__OLD);
+  check_chunks(&check);
+  check_refs(&check);
+  check_mutators(&check);
+  fh__weak_each(check_weak_block, &check);
+  check_account(&check, check_census(&check));
+  fh__scan_end(&check.scan);
   fh__stop_end(&me->sync);
   fh__merge_after_resume(me);
-  if (!could_look) return FH_ENOMEM;
   return check.findings ? FH_EINVAL : FH_OK;
 }

@@ -5,7 +5,7 @@
 
 #include "mutator/mutator.h"
 
-/* Stops the world and looks; each finding is logged. FH_EINVAL: there were findings. FH_ENOMEM: it could not look. */
+/* Stops the world and looks; each finding is logged. FH_EINVAL: there were findings. */
 fh_status fh__check_heap(struct fh__mutator *me);
 
 #endif

@@ -23,6 +23,7 @@ struct fh__collector fh__collector;
  * that became old: work in proportion to allocation, whatever lives. */
 
 void fh__collect_arm(uint64_t live) {
+  fh__collector.live = live;
   uint64_t share = live / 100 * FH__LOAD(&fh__collector.threshold[FH__OLD], RELAXED);
   uint64_t least = FH__LOAD(&fh__collector.threshold[FH__YOUNG], RELAXED);
   FH__STORE_(&fh__collector.old_due, share > least ? share : least, RELAXED);
@@ -36,7 +37,8 @@ static void arm_young(void) {
 }
 
 void fh__collect_start(const fh_options *options) {
-  fh__collector = (struct fh__collector){.threshold = {options->gc_threshold, FH__MIDDLE_EVERY, options->gc_percent}};
+  fh__collector = (struct fh__collector){.threshold = {options->gc_threshold, FH__MIDDLE_EVERY, options->gc_percent},
+                                          .by_marks = !(options->flags & FH_OPTION_NO_CANDIDATES)};
   fh__collect_arm(0);
   arm_young();
 }
@@ -55,27 +57,66 @@ static uint32_t generation_due(void) {
 
 /* ---- the driver ---- */
 
+/* As the chunks know it: those that a scan from candidates passed by counted theirs before. */
+static uint64_t count_live(void) {
+  uint64_t live = 0;
+  struct fh__chunk *chunk;
+  for (FH__EACH_CHUNK(chunk)) live += chunk ? chunk->live : 0;
+  return live;
+}
+
 /* Stopped, after a scan: what was looked at gets older, and the triggers are set. */
 static void age(const struct fh__scan *scan, size_t found) {
   uint64_t became_old = 0;
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) became_old += fh__track_age_stopped(&fh__mutator_of(sync)->track, scan->generation);
   FH__BUMP(&fh__collector.became_old, became_old);
-  if (scan->generation == FH__OLD) fh__collect_arm(scan->objects - found);
+  if (scan->generation == FH__OLD) fh__collect_arm(count_live() - found);
   FH__STORE_(&fh__collector.young_since, scan->generation == FH__YOUNG ? fh__collector.young_since + 1 : 0, RELAXED);
+}
+
+/* Where much was touched, there is no point in asking each object. */
+static bool little_is_touched(void) {
+  uint32_t touched = 0;
+  for (uint32_t number = 0; number < fh__track.limit; number++)
+    touched += fh__track.generation[number] < FH__OLD || FH__LOAD(&fh__track.touched[number], RELAXED);
+  return touched <= fh__track.limit / 4 + 1;
+}
+
+static bool may_start_from_candidates(uint32_t generation) {
+  return generation == FH__OLD && fh__collector.by_marks && !fh__collector.ignore_marks && fh__collector.linear_in && little_is_touched();
+}
+
+static bool look_at_reached(struct fh__scan *scan) {
+  fh__scan_begin(scan, FH__OLD);
+  if (fh__scan_candidates(scan, fh__collector.live / FH__REACH_SHARE + FH__CHUNK_ENTRIES)) {
+    fh__collector.linear_in--;
+    FH__BUMP(&fh__collector.from_candidates, 1);
+    return true;
+  }
+  fh__scan_end(scan);
+  return false;
+}
+
+static void look_at_all(struct fh__scan *scan, uint32_t generation) {
+  fh__scan_begin(scan, generation);
+  scan->settles = generation == FH__OLD && fh__collector.by_marks;
+  fh__scan_subtract(scan);
+  fh__scan_mark(scan);
+  if (generation == FH__OLD) {
+    fh__collector.linear_in = FH__LINEAR_EVERY - 1;
+    fh__collector.ignore_marks = false;
+  }
 }
 
 /* In the stopped world: finds garbage and sorts it into lists. */
 static size_t find_garbage(struct fh__mutator *me, uint32_t generation) {
   struct fh__scan scan;
-  size_t found = SIZE_MAX;
-  if (fh__scan_begin(&scan, generation)) {
-    fh__scan_subtract(&scan);
-    fh__scan_mark(&scan);
-    found = fh__garbage_sort(me, &scan);
-    fh__scan_end(&scan);
-    age(&scan, found == SIZE_MAX ? 0 : found);
-  }
+  if (!may_start_from_candidates(generation) || !look_at_reached(&scan)) look_at_all(&scan, generation);
+  size_t found = fh__garbage_sort(me, &scan);
+  if (generation == FH__OLD && (found == SIZE_MAX || scan.kept)) fh__collector.ignore_marks = true; /* garbage is settled */
+  fh__scan_end(&scan);
+  age(&scan, found == SIZE_MAX ? 0 : found);
   arm_young();
   FH__BUMP(&fh__collector.scanned[generation], scan.objects);
   if (found == SIZE_MAX) {

@@ -13,6 +13,11 @@ struct fh__collector { /* atomic, all of it; written under the stop lock, but fo
   uint64_t scanned[FH__GENERATIONS];
   uint64_t found[FH__GENERATIONS];
   uint64_t failed;
+  uint64_t from_candidates;              /* old collections that looked at what candidates reach */
+  uint64_t live;                         /* tracked objects, after the last old collection */
+  uint32_t linear_in;                    /* so many old collections from candidates, and the next one goes by no marks */
+  bool by_marks;                         /* objects are settled; an option */
+  bool ignore_marks;                     /* the next old collection goes by no marks: some were lost */
 };
 extern struct fh__collector fh__collector;
 

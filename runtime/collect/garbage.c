@@ -3,6 +3,7 @@
 
 #include "base/trap.h"
 #include "object/cells.h"
+#include "ref/candidate.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
 #include "ref/publish.h"
@@ -44,7 +45,10 @@ static void note_one(void *context, fh_object *object) {
 
 static void keep_published(void *context, fh__cell *cell) {
   fh_object *child = fh__cell_load(cell);
-  if (child && fh__is_published(child)) fh__scan_keep(context, child);
+  if (!child || !fh__is_published(child)) return;
+  struct fh__scan *scan = context;
+  scan->kept = true;
+  fh__scan_keep(scan, child);
 }
 
 static void keep_for_finalizers(void *context, fh_object *object) {
@@ -93,7 +97,8 @@ static bool make_lists(void) {
   return true;
 }
 
-/* One count for the list. A published object is merged on the way, so that whoever finishes it need not be its owner. */
+/* One count for the list; and a candidate again [candidate.held]. A published object is merged on the way, so that whoever finishes it
+ * need not be its owner. */
 static void hold(fh_object *object) {
   if (fh__is_published(object)) {
     uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
@@ -103,6 +108,7 @@ static void hold(fh_object *object) {
   } else {
     FH__STORE_(&object->fh__shared, FH__LOAD(&object->fh__shared, RELAXED) + FH__ONE, RELAXED);
   }
+  fh__candidate_again(object);
 }
 
 /* [weak.cleared]. True: a callback of the application runs before the garbage is destroyed. */
@@ -226,11 +232,6 @@ static void cross_others(struct fh__scan *scan, const struct fh__garbage *list) 
   }
 }
 
-static void rescue_all(const struct fh__garbage *list) {
-  for (size_t i = 0; i < list->count; i++)
-    FH__AND(&list->object[i]->fh__flags, ~(FH__FLAG_GARBAGE | FH__FLAG_CROSS), RELAXED);
-}
-
 /* Stopped: finalizers may have made weak references to what stays garbage. */
 static void lose_new_weak(struct fh__mutator *me, const struct fh__garbage *list) {
   for (size_t i = 0; i < list->count; i++)
@@ -242,14 +243,12 @@ static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);
   fh__merge_all_stopped(me);
-  if (fh__scan_begin(&scan, FH__OLD)) {
-    rescue_referenced(&scan, list);
-    cross_others(&scan, list);
-    lose_new_weak(me, list);
-    fh__scan_end(&scan);
-  } else {
-    rescue_all(list); /* no memory to tell: they all live on, and the next collection frees them without finalizers */
-  }
+  fh__scan_begin(&scan, FH__OLD);
+  scan.strays = true; /* this list's, and what of other garbage it refers to */
+  rescue_referenced(&scan, list);
+  cross_others(&scan, list);
+  lose_new_weak(me, list);
+  fh__scan_end(&scan);
   fh__stop_end(&me->sync);
   fh__merge_after_resume(me);
 }

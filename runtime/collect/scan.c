@@ -1,204 +1,328 @@
 /* SPDX-License-Identifier: MIT */
-/* Both passes go over the chunks in order, so the next objects are known and can be prefetched; and both look at the children
- * through a queue of FH__PREFETCH places in two steps, so that a child's header, and then its place in refs, are in the
- * cache when they are needed. The queues are filled with a dummy of slot 0 first, whose place in refs nobody reads: no
- * branches for their beginning and end. */
+/* The two passes of a linear scan. They go over the chunks in order, so the next objects are known and can be prefetched; children go
+ * through the queue of walk.h.
+ *
+ * With a crew, each worker takes one chunk number after the other. In subtract, refs is written by atomic instructions. In mark, the
+ * worker that exchanges an object's refs for MARKED has it on its stack, and scans it; when its stack grows it offers a part to the others
+ * (shelf.h). A worker with nothing left says so in `marking`:
+ *
+ *   [scan.marking]  marking counts the workers that hold unscanned objects, on a stack, in a queue or out of a shelf, or may find
+ *                   roots in a chunk. A worker leaves its own shelf empty when it says that it has nothing. So at 0 all is marked:
+ *                   no shelf is full, and whoever comes back finds nothing.
+ *
+ * All passes are compiled for each case: `how` is a constant. */
 #include "collect/scan.h"
 
+#include <sched.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/trap.h"
-#include "object/cells.h"
+#include "collect/shelf.h"
+#include "collect/walk.h"
+#include "ref/candidate.h"
+#include "sync/crew.h"
 
-static fh_object dummy; /* slot 0 */
+enum { PARTIAL = 1, CREW = 2 };
 
-/* ---- side arrays ---- */
+/* Chunks that a worker should have, or waking it costs more than it does. */
+enum { CHUNKS_A_WORKER = FH__PICK(64, 1), SPINS = 2000 };
 
-static void *reserve(size_t bytes) {
-  void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return memory == MAP_FAILED ? NULL : memory;
+fh_object fh__walk_dummy;
+static struct fh__shelf shelves[FH__CREW_MAX];
+
+/* ---- beginning and end ---- */
+
+static uint32_t count_covered(const struct fh__scan *scan) {
+  uint32_t covered = 0;
+  for (uint32_t number = 0; number < fh__track.limit; number++) covered += fh__track.generation[number] <= scan->generation;
+  return covered;
 }
 
-bool fh__scan_begin(struct fh__scan *scan, uint32_t generation) {
-  *scan = (struct fh__scan){.generation = generation, .entries = (size_t)(fh__track.limit + 1) * FH__CHUNK_ENTRIES};
-  scan->refs = reserve(scan->entries * sizeof *scan->refs);
-  scan->stack = reserve(scan->entries * sizeof *scan->stack);
-  if (scan->refs && scan->stack) return true;
-  fh__scan_end(scan);
-  return false;
+static uint32_t crew_for(const struct fh__scan *scan) {
+  uint32_t workers = count_covered(scan) / CHUNKS_A_WORKER;
+  return workers < fh__crew.limit ? workers : fh__crew.limit;
+}
+
+void fh__scan_begin(struct fh__scan *scan, uint32_t generation) {
+  *scan = (struct fh__scan){.generation = generation,
+                            .entries = (size_t)fh__track.limit * FH__CHUNK_ENTRIES,
+                            .refs = fh__track.scratch.refs,
+                            .stack = fh__track.scratch.stack};
+  scan->crew = crew_for(scan);
+}
+
+/* Pages that were written go back to the system, and read as zero. */
+static void give_back(void *memory, size_t bytes) {
+  if (bytes) madvise(memory, bytes, MADV_DONTNEED);
+}
+
+static void clear_covered(const struct fh__scan *scan) {
+  struct fh__chunk *chunk;
+  for (FH__EACH_COVERED(scan, chunk)) memset(&scan->refs[chunk->base], 0, FH__CHUNK_ENTRIES * sizeof *scan->refs);
+}
+
+static void clear_gathered(const struct fh__scan *scan) {
+  for (size_t i = 0; i < scan->gathered_count; i++) scan->refs[scan->gathered[i].slot] = 0;
 }
 
 void fh__scan_end(struct fh__scan *scan) {
-  if (scan->refs) munmap(scan->refs, scan->entries * sizeof *scan->refs);
-  if (scan->stack) munmap(scan->stack, scan->entries * sizeof *scan->stack);
-  scan->refs = NULL;
-  scan->stack = NULL;
+  size_t few = scan->entries / 4;
+  if (scan->gathered && scan->gathered_count <= few) {
+    clear_gathered(scan);
+  } else if (!scan->gathered && !scan->strays && (size_t)count_covered(scan) * FH__CHUNK_ENTRIES <= few) {
+    clear_covered(scan);
+  } else {
+    give_back(scan->refs, scan->entries * sizeof *scan->refs);
+    give_back(scan->stack, scan->entries * sizeof *scan->stack);
+  }
+  if (scan->refs) scan->refs[0] = 0;
+  fh__track_unreserve(scan->gathered, scan->entries * sizeof *scan->gathered);
+  scan->gathered = NULL;
+}
+
+void fh__walk_init(struct fh__walk *walk, struct fh__scan *scan, uint32_t worker, fh_object **stack) {
+  *walk = (struct fh__walk){.refs = scan->refs, .scan = scan, .worker = worker, .stack = stack};
+  for (int i = 0; i < FH__PREFETCH; i++) walk->object[i] = walk->known[i] = &fh__walk_dummy;
+}
+
+/* The chunks are taken in order: by a crew, each by one worker. */
+FH__INLINE struct fh__chunk *take_chunk(struct fh__scan *scan, uint32_t *number, unsigned how) {
+  for (;;) {
+    uint32_t taken = how & CREW ? FH__ADD(&scan->next, 1, RELAXED) : (*number)++; /* what is in the chunk is ordered by the crew's joining */
+    if (taken >= fh__track.limit) return NULL;
+    if (fh__track.generation[taken] > scan->generation) continue;
+    struct fh__chunk *chunk = fh__track_chunk(taken);
+    if (chunk) return chunk;
+  }
 }
 
 /* ---- subtract ---- */
 
-struct pipeline {
-  int32_t *refs;
-  struct fh__scan *scan;
-  uint32_t at;
-  fh_object *object[FH__PREFETCH]; /* step 1: the header is on its way */
-  fh_object *known[FH__PREFETCH];  /* step 2: its slot was read, the place in refs is on its way */
-  uint32_t slot[FH__PREFETCH];
-};
+FH__INLINE void add_refs(int32_t *refs, int32_t n, unsigned how) {
+  if (how & CREW)
+    FH__ADD(refs, n, RELAXED); /* a sum, which is read after the pass */
+  else
+    *refs += n;
+}
 
-static void pipeline_init(struct pipeline *pipeline, struct fh__scan *scan) {
-  pipeline->refs = scan->refs;
-  pipeline->scan = scan;
-  pipeline->at = 0;
-  for (int i = 0; i < FH__PREFETCH; i++) {
-    pipeline->object[i] = pipeline->known[i] = &dummy;
-    pipeline->slot[i] = 0;
+FH__INLINE void subtract_child(struct fh__walk *walk, fh_object *child, unsigned how) {
+  uint32_t leaving = fh__walk_leaving_slot(walk);
+  if (!(how & CREW) || leaving) add_refs(&walk->refs[leaving], -1, how); /* nobody reads place 0; a crew would meet there */
+  fh__walk_turn(walk, child, how & PARTIAL);
+}
+
+#define SUBTRACT_CELL(name, how)                              \
+  FH__INLINE void name(void *context, fh__cell *cell) {       \
+    fh_object *child = fh__cell_load(cell);                   \
+    if (child) subtract_child(context, child, (how));         \
   }
+SUBTRACT_CELL(subtract_cell, 0)
+SUBTRACT_CELL(subtract_cell_partial, PARTIAL)
+SUBTRACT_CELL(subtract_cell_crew, CREW)
+SUBTRACT_CELL(subtract_cell_both, PARTIAL | CREW)
+
+#define EACH_CELL(object, how, pass, context)                                                                            \
+  fh__cells_each(fh__type_of(object), (object),                                                                          \
+                 (how) == 0 ? pass : (how) == PARTIAL ? pass##_partial : (how) == CREW ? pass##_crew : pass##_both, (context))
+
+FH__INLINE void subtract_object(struct fh__walk *walk, struct fh__chunk *chunk, uint32_t at, unsigned how) {
+  fh_object *object = fh__entry_object(chunk->entries[at]);
+  add_refs(&walk->refs[chunk->base + at], fh__walk_count(object), how);
+  if (walk->scan->settles && FH__UNLIKELY(fh__is_candidate(object)) && !fh__candidate_settle(object)) fh__track_touch(chunk->base);
+  EACH_CELL(object, how, subtract_cell, walk);
 }
 
-/* Moves the places at the pipeline's turn one step on, and returns which one it was. `partial`: not all generations are looked
- * at; a child of another one leaves the pipeline as if it were not tracked. Each pass is compiled twice. */
-FH__INLINE uint32_t pipeline_turn(struct pipeline *pipeline, fh_object *child, bool partial) {
-  uint32_t i = pipeline->at++ % FH__PREFETCH;
-  fh_object *seen = pipeline->object[i];
-  pipeline->object[i] = child;
-  __builtin_prefetch(child);
-  uint32_t slot = seen->fh__slot;
-  if (partial && !fh__scan_covers(pipeline->scan, slot)) slot = 0;
-  pipeline->known[i] = seen;
-  pipeline->slot[i] = slot;
-  __builtin_prefetch(&pipeline->refs[pipeline->slot[i]], 1);
-  return i;
-}
-
-FH__INLINE void subtract_child(struct pipeline *pipeline, fh_object *child, bool partial) {
-  uint32_t leaving = pipeline->slot[pipeline->at % FH__PREFETCH];
-  pipeline->refs[leaving]--;
-  pipeline_turn(pipeline, child, partial);
-}
-
-FH__INLINE void subtract_cell(void *context, fh__cell *cell) {
-  fh_object *child = fh__cell_load(cell);
-  if (child) subtract_child(context, child, false);
-}
-
-FH__INLINE void subtract_cell_partial(void *context, fh__cell *cell) {
-  fh_object *child = fh__cell_load(cell);
-  if (child) subtract_child(context, child, true);
-}
-
-FH__INLINE int32_t count_for_refs(const fh_object *object) {
-  if (FH__UNLIKELY(fh__is_immortal(object))) return 1 << 30; /* whatever refers to it, it stays */
-  return (int32_t)fh__true_count(object);
-}
-
-FH__INLINE void prefetch_entry(const struct fh__chunk *chunk, uint32_t at) {
-  if (at < chunk->bump) __builtin_prefetch((const void *)(uintptr_t)(chunk->entries[at] & ~(uint64_t)3));
-}
-
-FH__INLINE void subtract_chunk(struct pipeline *pipeline, struct fh__chunk *chunk, bool partial) {
+FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsigned how) {
   uint32_t live = 0;
+  if (walk->scan->settles) FH__STORE_(&fh__track.touched[chunk->base / FH__CHUNK_ENTRIES], 0, RELAXED);
   for (uint32_t at = 0; at < chunk->bump; at++) {
-    prefetch_entry(chunk, at + FH__PREFETCH);
-    uint64_t entry = FH__LOAD(&chunk->entries[at], ACQUIRE);
+    fh__walk_prefetch(chunk, at);
+    uint64_t entry = FH__LOAD(&chunk->entries[at], ACQUIRE); /* partner: who left a tombstone [track.recycle] */
     if (FH__LIKELY(fh__entry_is_object(entry))) {
-      fh_object *object = fh__entry_object(entry);
       live++;
-      pipeline->refs[chunk->base + at] += count_for_refs(object);
-      if (partial)
-        fh__cells_each(fh__type_of(object), object, subtract_cell_partial, pipeline);
-      else
-        fh__cells_each(fh__type_of(object), object, subtract_cell, pipeline);
+      subtract_object(walk, chunk, at, how);
     } else if (entry == FH__TRACK_TOMB) {
       fh__track_recycle(chunk, at); /* [track.recycle]: the world is stopped, so no stranger is about to write here */
     }
   }
   chunk->live = live;
-  pipeline->scan->objects += live;
+  walk->objects += live;
 }
 
-FH__INLINE void subtract_all(struct fh__scan *scan, bool partial) {
-  struct pipeline pipeline;
-  pipeline_init(&pipeline, scan);
+FH__INLINE void subtract_chunks(struct fh__scan *scan, uint32_t worker, unsigned how) {
+  struct fh__walk walk;
+  fh__walk_init(&walk, scan, worker, NULL);
+  uint32_t number = 0;
   struct fh__chunk *chunk;
-  for (FH__EACH_COVERED(scan, chunk)) subtract_chunk(&pipeline, chunk, partial);
-  for (int i = 0; i < 2 * FH__PREFETCH; i++) subtract_child(&pipeline, &dummy, partial);
+  while ((chunk = take_chunk(scan, &number, how))) subtract_chunk(&walk, chunk, how);
+  for (int i = 0; i < 2 * FH__PREFETCH; i++) subtract_child(&walk, &fh__walk_dummy, how);
+  FH__ADD(&scan->objects, walk.objects, RELAXED); /* a sum, which is read after the pass */
 }
 
 static bool is_partial(const struct fh__scan *scan) { return scan->generation < FH__OLD; }
 
-void fh__scan_subtract(struct fh__scan *scan) {
+static void subtract_by_crew(void *context, uint32_t worker) {
+  struct fh__scan *scan = context;
   if (is_partial(scan))
-    subtract_all(scan, true);
+    subtract_chunks(scan, worker, PARTIAL | CREW);
   else
-    subtract_all(scan, false);
+    subtract_chunks(scan, worker, CREW);
+}
+
+void fh__scan_subtract(struct fh__scan *scan) {
+  if (!scan->refs) return; /* there never was a chunk */
+  scan->next = 0;
+  if (scan->crew > 1)
+    fh__crew_run(scan->crew, subtract_by_crew, scan);
+  else if (is_partial(scan))
+    subtract_chunks(scan, 0, PARTIAL);
+  else
+    subtract_chunks(scan, 0, 0);
 }
 
 /* ---- mark ---- */
 
-FH__INLINE void mark_child(struct pipeline *pipeline, fh_object *child, bool partial) {
-  uint32_t i = pipeline->at % FH__PREFETCH;
-  fh_object *leaving = pipeline->known[i];
-  int32_t *refs = &pipeline->refs[pipeline->slot[i]];
-  if (*refs != FH__SCAN_MARKED) {
-    *refs = FH__SCAN_MARKED;
-    pipeline->scan->stack[pipeline->scan->depth++] = leaving;
+/* True for the one who is to scan the object. */
+FH__INLINE bool claim(int32_t *refs, unsigned how) {
+  if (FH__LOAD(refs, RELAXED) == FH__SCAN_MARKED) return false;
+  if (how & CREW) return FH__SWAP(refs, FH__SCAN_MARKED, RELAXED) != FH__SCAN_MARKED; /* one of several; nothing else goes with it */
+  *refs = FH__SCAN_MARKED;
+  return true;
+}
+
+FH__INLINE void mark_child(struct fh__walk *walk, fh_object *child, unsigned how) {
+  fh_object *leaving = fh__walk_leaving(walk);
+  if (claim(&walk->refs[fh__walk_leaving_slot(walk)], how)) walk->stack[walk->depth++] = leaving;
+  fh__walk_turn(walk, child, how & PARTIAL);
+}
+
+#define MARK_CELL(name, how)                              \
+  FH__INLINE void name(void *context, fh__cell *cell) {   \
+    fh_object *child = fh__cell_load(cell);               \
+    if (child) mark_child(context, child, (how));         \
   }
-  pipeline_turn(pipeline, child, partial);
-}
+MARK_CELL(mark_cell, 0)
+MARK_CELL(mark_cell_partial, PARTIAL)
+MARK_CELL(mark_cell_crew, CREW)
+MARK_CELL(mark_cell_both, PARTIAL | CREW)
 
-FH__INLINE void mark_cell(void *context, fh__cell *cell) {
-  fh_object *child = fh__cell_load(cell);
-  if (child) mark_child(context, child, false);
-}
-
-FH__INLINE void mark_cell_partial(void *context, fh__cell *cell) {
-  fh_object *child = fh__cell_load(cell);
-  if (child) mark_child(context, child, true);
-}
-
-FH__INLINE void mark_stack(struct pipeline *pipeline, bool partial) {
-  struct fh__scan *scan = pipeline->scan;
-  while (scan->depth) {
-    fh_object *object = scan->stack[--scan->depth];
-    if (partial)
-      fh__cells_each(fh__type_of(object), object, mark_cell_partial, pipeline);
-    else
-      fh__cells_each(fh__type_of(object), object, mark_cell, pipeline);
+FH__INLINE void mark_stack(struct fh__walk *walk, unsigned how) {
+  while (walk->depth) {
+    if (how & CREW && FH__UNLIKELY(walk->depth > 2 * FH__SHELF_ITEMS)) fh__shelf_offer(&shelves[walk->worker], walk->stack, &walk->depth);
+    fh_object *object = walk->stack[--walk->depth];
+    EACH_CELL(object, how, mark_cell, walk);
   }
 }
 
-FH__INLINE void mark_chunk(struct pipeline *pipeline, struct fh__chunk *chunk, bool partial) {
-  int32_t *refs = &pipeline->refs[chunk->base];
+FH__INLINE void mark_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsigned how) {
+  int32_t *refs = &walk->refs[chunk->base];
   for (uint32_t at = 0; at < chunk->bump; at++) {
     uint64_t entry = chunk->entries[at];
-    if (refs[at] <= 0 || !fh__entry_is_object(entry)) continue;
-    refs[at] = FH__SCAN_MARKED;
-    pipeline->scan->stack[pipeline->scan->depth++] = fh__entry_object(entry);
-    mark_stack(pipeline, partial);
+    if (FH__LOAD(&refs[at], RELAXED) <= 0 || !fh__entry_is_object(entry) || !claim(&refs[at], how)) continue;
+    walk->stack[walk->depth++] = fh__entry_object(entry);
+    mark_stack(walk, how);
   }
 }
 
-FH__INLINE void mark_all(struct fh__scan *scan, bool partial) {
-  struct pipeline pipeline;
-  pipeline_init(&pipeline, scan);
-  scan->refs[0] = FH__SCAN_MARKED; /* whatever is not tracked need not be marked */
-  struct fh__chunk *chunk;
-  for (FH__EACH_COVERED(scan, chunk)) mark_chunk(&pipeline, chunk, partial);
-  /* What is still in the queue may have children, which go into the queue: until two whole turns bring nothing. */
+/* What is still in the queue may have children, which go into the queue: until two whole turns bring nothing. */
+FH__INLINE void mark_rest(struct fh__walk *walk, unsigned how) {
   for (int quiet = 0; quiet < 2 * FH__PREFETCH; quiet++) {
-    mark_child(&pipeline, &dummy, partial);
-    if (scan->depth) quiet = -1;
-    mark_stack(&pipeline, partial);
+    mark_child(walk, &fh__walk_dummy, how);
+    if (walk->depth) quiet = -1;
+    mark_stack(walk, how);
   }
+}
+
+FH__INLINE void mark_chunks(struct fh__walk *walk, unsigned how) {
+  uint32_t number = 0;
+  struct fh__chunk *chunk;
+  while ((chunk = take_chunk(walk->scan, &number, how))) mark_chunk(walk, chunk, how);
+  mark_rest(walk, how);
+}
+
+/* ---- the crew marks ---- */
+
+/* From the own shelf first. */
+static bool steal(struct fh__walk *walk) {
+  uint32_t crew = walk->scan->crew;
+  for (uint32_t i = 0; i < crew; i++)
+    if (fh__shelf_steal(&shelves[(walk->worker + i) % crew], walk->stack, &walk->depth)) return true;
+  return false;
+}
+
+static bool something_is_offered(const struct fh__scan *scan) {
+  for (uint32_t i = 0; i < scan->crew; i++)
+    if (FH__LOAD(&shelves[i].state, RELAXED) == FH__SHELF_FULL) return true;
+  return false;
+}
+
+/* [scan.marking] */
+static void have_something(struct fh__scan *scan) { FH__ADD(&scan->marking, 1, SEQ_CST); }
+static bool have_nothing(struct fh__scan *scan) { return FH__SUB(&scan->marking, 1, SEQ_CST) == 1; }
+
+/* Has nothing left; true: has something again, false: nobody has. */
+static bool wait_for_offer(struct fh__walk *walk) {
+  struct fh__scan *scan = walk->scan;
+  if (have_nothing(scan)) return false;
+  for (int spins = 0; FH__LOAD(&scan->marking, SEQ_CST); spins++) {
+    if (something_is_offered(scan)) {
+      have_something(scan);
+      if (steal(walk)) return true;
+      if (have_nothing(scan)) return false;
+    }
+    if (spins < SPINS)
+      fh__cpu_pause();
+    else
+      sched_yield();
+  }
+  return false;
+}
+
+FH__INLINE void mark_with_others(struct fh__walk *walk, unsigned how) {
+  mark_chunks(walk, how);
+  while (steal(walk) || wait_for_offer(walk)) {
+    mark_stack(walk, how);
+    mark_rest(walk, how);
+  }
+}
+
+static void mark_by_crew(void *context, uint32_t worker) {
+  struct fh__scan *scan = context;
+  size_t bytes = scan->entries * sizeof *scan->stack;
+  fh_object **stack = worker == 0 ? scan->stack : fh__track_reserve(bytes);
+  if (!stack) return; /* the others do it */
+  if (worker) have_something(scan); /* the requester had from the beginning */
+  struct fh__walk walk;
+  fh__walk_init(&walk, scan, worker, stack);
+  if (is_partial(scan))
+    mark_with_others(&walk, PARTIAL | CREW);
+  else
+    mark_with_others(&walk, CREW);
+  if (worker) fh__track_unreserve(stack, bytes);
+}
+
+static void mark_alone(struct fh__scan *scan) {
+  struct fh__walk walk;
+  fh__walk_init(&walk, scan, 0, scan->stack);
+  if (is_partial(scan))
+    mark_chunks(&walk, PARTIAL);
+  else
+    mark_chunks(&walk, 0);
 }
 
 void fh__scan_mark(struct fh__scan *scan) {
-  if (is_partial(scan))
-    mark_all(scan, true);
+  if (!scan->refs) return;
+  scan->refs[0] = FH__SCAN_MARKED; /* whatever is not tracked need not be marked */
+  scan->next = 0;
+  scan->marking = 1; /* the requester */
+  if (scan->crew > 1)
+    fh__crew_run(scan->crew, mark_by_crew, scan);
   else
-    mark_all(scan, false);
+    mark_alone(scan);
 }
+
+/* ---- after mark ---- */
 
 static void keep_cell(void *context, fh__cell *cell) {
   struct fh__scan *scan = context;
@@ -217,7 +341,18 @@ void fh__scan_keep(struct fh__scan *scan, fh_object *object) {
   }
 }
 
+static void show_gathered(const struct fh__scan *scan, fh__scan_function *each, void *context) {
+  for (size_t i = 0; i < scan->gathered_count; i++) {
+    const struct fh__gathered *gathered = &scan->gathered[i];
+    if (scan->refs[gathered->slot] != FH__SCAN_MARKED) each(context, gathered->object);
+  }
+}
+
 void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context) {
+  if (scan->gathered) {
+    show_gathered(scan, each, context);
+    return;
+  }
   struct fh__chunk *chunk;
   for (FH__EACH_COVERED(scan, chunk))
     for (uint32_t at = 0; at < chunk->bump; at++) {

@@ -1,38 +1,62 @@
 /* SPDX-License-Identifier: MIT */
 /* Trial deletion over the tracked objects of some generations, in dense side arrays indexed by slot. The world is stopped, and nothing of the
- * objects is borrowed or dirtied.
+ * objects is borrowed or dirtied, but for the marks of candidates.
  *
  *   subtract   refs[o] = true count of o, less one for each reference to o from a tracked object of these generations:
  *              what remains comes from outside (stacks, roots, untracked holders, older generations)
  *   mark       whatever an object with refs > 0 reaches is alive
  *   the rest   is garbage: nothing but garbage refers to it
  *
- *   [scan.refs]  after subtract, refs >= 0 for every tracked object: internal references are part of the count */
+ *   [scan.scratch]  outside of a scan all of fh__track.scratch.refs is zero
+ *   [scan.refs]  after subtract, refs >= 0 for every tracked object: internal references are part of the count
+ *
+ * A *linear* scan goes over all chunks of its generations, with the help of the crew if there are many. One *from candidates*
+ * (collect/candidates.c) gathers what candidates reach, and looks at that alone. */
 #ifndef FH_COLLECT_SCAN_H
 #define FH_COLLECT_SCAN_H
 
 #include "mutator/mutator.h"
 
-struct fh__scan {
-  int32_t *refs;       /* by slot; zeroed pages from the system */
-  fh_object **stack;   /* marked, not yet scanned; room for every entry */
-  size_t entries;      /* slots below it may be in use */
-  size_t depth;        /* of the stack */
-  uint64_t objects;    /* tracked objects seen */
-  uint32_t generation; /* this one and the younger ones are looked at */
+/* An object that a scan from candidates reached. */
+struct fh__gathered {
+  fh_object *object;
+  uint32_t slot;
 };
 
-/* refs of an object that was marked; no difference of counts comes near it. */
-#define FH__SCAN_MARKED INT32_MIN
+struct fh__scan {
+  int32_t *refs;       /* by slot; zero at first. Atomic where the crew works */
+  fh_object **stack;   /* marked, not yet scanned; room for every entry */
+  size_t entries;      /* slots below it may be in use */
+  size_t depth;        /* of the stack, outside of mark */
+  uint64_t objects;    /* tracked objects seen */
+  uint32_t generation; /* this one and the younger ones are looked at */
+  bool settles;        /* candidates that it sees are settled (ref/candidate.h) */
+  bool strays;         /* writes refs of objects that it does not cover */
+  bool kept;           /* garbage was kept alive, and is settled: it has to be looked at again */
+  uint32_t crew;       /* workers that the passes are worth */
+  uint32_t next;       /* atomic: the chunk number that the next worker takes */
+  uint32_t marking;    /* atomic: workers that have something to mark */
+  struct fh__gathered *gathered; /* from candidates: what was reached; NULL in a linear scan */
+  size_t gathered_count;
+};
 
-/* False: no memory; nothing happened. */
-bool fh__scan_begin(struct fh__scan *scan, uint32_t generation);
+/* In refs. No difference of counts comes near them. */
+#define FH__SCAN_MARKED INT32_MIN
+#define FH__SCAN_IMMORTAL (1 << 28)
+
+/* One scan at a time: it takes the scratch [scan.scratch]. */
+void fh__scan_begin(struct fh__scan *scan, uint32_t generation);
+/* Before chunks age. */
 void fh__scan_end(struct fh__scan *scan);
 /* True if the object with that slot is looked at. Whatever is not tracked is not. */
 FH__INLINE bool fh__scan_covers(const struct fh__scan *scan, uint32_t slot) { return fh__track_generation_of(slot) <= scan->generation; }
 /* Also takes tombstones into the free lists and counts each chunk's objects, in passing. */
 void fh__scan_subtract(struct fh__scan *scan);
 void fh__scan_mark(struct fh__scan *scan);
+
+/* Both passes for what candidates reach, and settles the candidates. False: they reach more than `most` objects, or there is no
+ * memory; then some are settled, and a linear scan has to follow. */
+bool fh__scan_candidates(struct fh__scan *scan, size_t most);
 
 /* After mark: keeps an object, and all that it reaches, alive for this collection. */
 void fh__scan_keep(struct fh__scan *scan, fh_object *object);

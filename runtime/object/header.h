@@ -31,9 +31,9 @@ enum {
   FH__WEAK = 1u << 2,      /* weak references exist, and so does a block of the object (ref/weak.h); published */
   FH__IMMORTAL = 1u << 3,  /* the count no longer matters */
   FH__HOT = 1u << 4,       /* counted per mutator; reserved */
-  FH__CANDIDATE = 1u << 5, /* a stranger's release since the last collection; reserved */
+  FH__SETTLED = 1u << 5,   /* an old collection saw it alive, and no stranger released it since (ref/candidate.h); published */
   FH__PRIVATE = 1u << 6,   /* from birth until publication, by the owner, with plain order */
-  FH__STATE_BITS = FH__MERGED | FH__QUEUED | FH__WEAK | FH__IMMORTAL | FH__HOT | FH__CANDIDATE | FH__PRIVATE,
+  FH__STATE_BITS = FH__MERGED | FH__QUEUED | FH__WEAK | FH__IMMORTAL | FH__HOT | FH__SETTLED | FH__PRIVATE,
   FH__ONE = 1u << 7,
   FH__COUNT_SHIFT = 7
 };

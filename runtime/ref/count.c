@@ -2,6 +2,7 @@
 /* Counting, where it leaves the inline path: strangers, the owner's last release, overflows, and everything in checked builds
  * and under FH_OPTION_COUNT_PATHS. */
 #include "base/trap.h"
+#include "ref/candidate.h"
 #include "ref/count.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
@@ -34,6 +35,7 @@ static __attribute__((noinline)) void owner_retain(struct fh__mutator *me, fh_ob
     bias -= half;
     FH__BUMP(&me->counters.spills, 1);
   }
+  fh__candidate_touch(object, bias);
   FH__STORE_(&object->fh__bias, (bias | FH__BIAS_MARK) + 1, RELAXED);
 }
 
@@ -106,6 +108,7 @@ static bool take_back(struct fh__mutator *me, fh_object *object) {
 /* The owner's release of anything but a plain private object's last reference. */
 static void owner_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
   FH__BUMP(&me->counters.owner_releases, 1);
+  fh__candidate_touch(object, bias); /* while it certainly lives */
   bias |= FH__BIAS_MARK;
   if (fh__local_of(bias) > 1) {
     FH__STORE_(&object->fh__bias, bias - 1, RELAXED);
@@ -121,11 +124,29 @@ FH__INLINE bool is_last_private(const struct fh__mutator *me, const fh_object *o
   return bias == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
 }
 
-/* A stranger's release brought the shared count from `old` to zero or below. */
+static void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t bias);
+
+/* A stranger's release of a settled object left something: that is a candidate from now on. The caller's reference is gone, and with
+ * the others' the object may be; but its memory is there until the caller's next safepoint [candidate.held]. So the reference
+ * is taken again, if there is something to refer to, and given up once more. */
+static FH__COLD void release_settled(struct fh__mutator *me, fh_object *object) {
+  if (!fh__try_retain(me, object)) return;
+  fh__candidate_unsettle(object);
+  stranger_release(me, object, FH__LOAD(&object->fh__bias, ACQUIRE)); /* partner: the release that zeroes the owner */
+}
+
+/* What a stranger's release found in the shared word asks for more: the last reference, or one less than those that are counted
+ * there; or a bit. */
 static __attribute__((noinline)) void stranger_crossed(struct fh__mutator *me, fh_object *object, uint32_t old, uint32_t owner) {
   int32_t count = fh__count_of(old);
   if (old & FH__PRIVATE) refuse_private("fh_release", object);
   if (old & FH__IMMORTAL) return;
+  bool dies = (old & (FH__MERGED | FH__QUEUED)) == FH__MERGED && count <= 1;
+  if (old & FH__SETTLED && !dies) {
+    release_settled(me, object);
+    return;
+  }
+  if (count > 1) return;
   if (!(old & FH__MERGED)) {
     if (count == 0) fh__merge_hand_over(me, object, owner);
     return;
@@ -134,11 +155,11 @@ static __attribute__((noinline)) void stranger_crossed(struct fh__mutator *me, f
   if (!(old & FH__QUEUED)) fh__ref_die(me, object);
 }
 
-FH__INLINE void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
+static inline __attribute__((always_inline)) void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t bias) {
   FH__BUMP(&me->counters.stranger_releases, 1);
   /* acq_rel: releases what this holder did to whoever destroys, acquires what the others did if it is us. */
   uint32_t old = FH__SUB(&object->fh__shared, FH__ONE, ACQ_REL);
-  if (FH__UNLIKELY(fh__count_of(old) <= 1) || FH__UNLIKELY(old & FH__PRIVATE))
+  if (FH__UNLIKELY(fh__count_of(old) <= 1) || FH__UNLIKELY(old & (FH__PRIVATE | FH__SETTLED)))
     stranger_crossed(me, object, old, fh__owner_of(bias));
 }
 

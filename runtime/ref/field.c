@@ -2,6 +2,7 @@
 /* Fields: guarded references inside objects. A store into a published object is the publish barrier. */
 #include "base/trap.h"
 #include "object/cells.h"
+#include "ref/candidate.h"
 #include "ref/publish.h"
 
 static struct fh__mutator *check_holder(const char *call, const fh_object *holder) {
@@ -37,6 +38,7 @@ void fh_field_set(void *holder, void *cell, void *value) {
 
 void fh_field_give(void *holder, void *cell, void *value) {
   struct fh__mutator *me = check_holder("fh_field_give", holder);
+  if (value) fh__candidate_moves(me, value);
   fh_object *old = exchange(me, "fh_field_give", holder, cell, value);
   if (old) fh__release(old);
 }

@@ -23,15 +23,15 @@ static uint32_t join_counts(fh_object *object, uint32_t local, uint32_t clear) {
 
 bool fh__merge_last(struct fh__mutator *me, fh_object *object) {
   FH__BUMP(&me->counters.merges, 1);
-  FH__STORE_(&object->fh__bias, FH__BIAS_MARK, RELEASE); /* before the CAS; partner: strangers' acquire of the owner */
+  FH__STORE_(&object->fh__bias, FH__BIAS_MARK, RELEASE); /* before the CAS; partner: strangers' acquire of the owner. Touched */
   return fh__is_dead_count(join_counts(object, 0, 0));   /* QUEUED: the drain destroys it */
 }
 
 /* Merges an object that came out of a queue; true if it is dead. Only with the right to its owner [state.right]. */
 static bool merge_queued(fh_object *object) {
-  uint32_t local = fh__local_of(FH__LOAD(&object->fh__bias, RELAXED));
+  uint32_t bias = FH__LOAD(&object->fh__bias, RELAXED), local = fh__local_of(bias);
   FH__ASSERT(FH__LOAD(&object->fh__shared, RELAXED) & FH__QUEUED, "ref.queued");
-  FH__STORE_(&object->fh__bias, FH__BIAS_MARK, RELEASE); /* as in fh__merge_last */
+  FH__STORE_(&object->fh__bias, bias & FH__BIAS_MARK, RELEASE); /* as in fh__merge_last; the mark stays what it is */
   uint32_t joined = join_counts(object, local, FH__QUEUED);
   return fh__is_dead_count(joined);
 }

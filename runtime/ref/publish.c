@@ -68,7 +68,8 @@ static fh_object *take_gray(struct gray *gray) {
 
 static void flag(struct gray *gray, fh_object *object) {
   /* Relaxed: the publishing store releases it; until then nobody else can reach the object. */
-  FH__STORE_(&object->fh__shared, FH__LOAD(&object->fh__shared, RELAXED) & ~(uint32_t)FH__PRIVATE, RELAXED);
+  uint32_t settled = FH__LOAD(&object->fh__bias, RELAXED) & FH__BIAS_MARK ? 0 : FH__SETTLED; /* [candidate.chunk] */
+  FH__STORE_(&object->fh__shared, (FH__LOAD(&object->fh__shared, RELAXED) & ~(uint32_t)FH__PRIVATE) | settled, RELAXED);
   gray->published++;
   const fh_type *type = fh__type_of(object);
   if (!type->has_cells) return;

@@ -6,6 +6,7 @@
 
 #include "base/trap.h"
 #include "object/cells.h"
+#include "ref/candidate.h"
 #include "ref/count.h"
 #include "ref/publish.h"
 #include "ref/slot.h"
@@ -29,7 +30,10 @@ void *fh_slot_load(fh_slot *slot) {
 
 void *fh_slot_swap(fh_slot *slot, void *value) {
   struct fh__mutator *me = fh__self_or_trap("fh_slot_swap", value);
-  if (value) fh__publish(me, value, "fh_slot_swap");
+  if (value) {
+    fh__publish(me, value, "fh_slot_swap");
+    fh__candidate_moves(me, value);
+  }
   /* Release publishes the value's contents to loads; acquire: the caller may look into the old one. */
   return FH__SWAP(cell_of(slot), (fh_object *)value, ACQ_REL);
 }

@@ -2,6 +2,7 @@
 #include "track/track.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/trap.h"
 #include "memory/backend.h"
@@ -16,6 +17,40 @@ void fh__track_init(struct fh__track_local *track, uint32_t owner) {
   track->aged = NULL;
 }
 
+/* ---- scratch ---- */
+
+void *fh__track_reserve(size_t bytes) {
+  void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+void fh__track_unreserve(void *memory, size_t bytes) {
+  if (memory) munmap(memory, bytes);
+}
+
+static void free_scratch(struct fh__scratch *scratch) {
+  fh__track_unreserve(scratch->refs, scratch->entries * sizeof *scratch->refs);
+  fh__track_unreserve(scratch->stack, scratch->entries * sizeof *scratch->stack);
+  *scratch = (struct fh__scratch){.refs = NULL};
+}
+
+/* Nobody uses it: whoever makes a chunk runs, so the world is not stopped. Doubles, so that chunks come cheaply. */
+static bool grow_scratch_locked(uint32_t chunks) {
+  size_t entries = (size_t)chunks * FH__CHUNK_ENTRIES;
+  struct fh__scratch *old = &fh__track.scratch, grown = {.entries = old->entries ? old->entries : 16 * FH__CHUNK_ENTRIES};
+  if (entries <= old->entries) return true;
+  while (grown.entries < entries) grown.entries *= 2;
+  grown.refs = fh__track_reserve(grown.entries * sizeof *grown.refs);
+  grown.stack = fh__track_reserve(grown.entries * sizeof *grown.stack);
+  if (!grown.refs || !grown.stack) {
+    free_scratch(&grown);
+    return false;
+  }
+  free_scratch(old);
+  *old = grown;
+  return true;
+}
+
 /* ---- the directory ---- */
 
 static uint32_t free_number_locked(void) {
@@ -26,7 +61,7 @@ static uint32_t free_number_locked(void) {
 /* Numbers are dense, lowest first: the collector's side arrays are indexed by slot. */
 static bool register_chunk_locked(struct fh__chunk *chunk) {
   uint32_t number = free_number_locked();
-  if (number / FH__TRACK_PAGE >= FH__TRACK_PAGES) return false;
+  if (number / FH__TRACK_PAGE >= FH__TRACK_PAGES || !grow_scratch_locked(number + 1)) return false;
   struct fh__track_page *page = fh__track.page[number / FH__TRACK_PAGE];
   if (!page) {
     page = fh__backend_alloc_zeroed(sizeof *page);
@@ -139,10 +174,13 @@ static void set_generation(const struct fh__chunk *chunk, uint32_t generation) {
 /* What survives a collection is one generation older than the oldest that was collected. */
 static uint32_t older_than(uint32_t generation) { return generation < FH__OLD ? generation + 1 : FH__OLD; }
 
-/* Moves a chunk up; returns how many objects became old by that. */
-static uint64_t age_chunk(const struct fh__chunk *chunk, uint32_t to) {
+/* Moves a chunk up, after a collection of `generation`; returns how many objects became old by that. Only an old collection settles what it
+ * sees: what becomes old by another one is there to be looked at. */
+static uint64_t age_chunk(const struct fh__chunk *chunk, uint32_t generation) {
+  uint32_t to = older_than(generation);
   bool becomes_old = to == FH__OLD && fh__chunk_generation(chunk) != FH__OLD;
   set_generation(chunk, to);
+  if (generation < FH__OLD) fh__track_touch(chunk->base);
   return becomes_old ? chunk->live : 0;
 }
 
@@ -165,7 +203,7 @@ static uint64_t age_aged(struct fh__track_local *track, uint32_t generation) {
     bool collected = fh__chunk_generation(chunk) <= generation;
     bool stays = !collected || (chunk->live > 0 && !rejuvenates(track, chunk, generation));
     if (stays) {
-      if (collected) became_old += age_chunk(chunk, older_than(generation));
+      if (collected) became_old += age_chunk(chunk, generation);
       link = &chunk->next;
       continue;
     }
@@ -186,7 +224,7 @@ static uint64_t age_young(struct fh__track_local *track, uint32_t generation) {
     if (chunk->live == 0) {
       drop_chunk(chunk);
     } else {
-      became_old += age_chunk(chunk, older_than(generation));
+      became_old += age_chunk(chunk, generation);
       chunk->next = track->aged;
       track->aged = chunk;
     }
@@ -233,6 +271,7 @@ void fh__track_finish_shared(void) {
     fh__track.page[i] = NULL;
   }
   fh__track.limit = fh__track.vacant = 0;
+  free_scratch(&fh__track.scratch);
   fh__track.opened = 0;
   fh__track.due = UINT64_MAX;
 }

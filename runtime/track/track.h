@@ -57,8 +57,17 @@ struct fh__track_local {
 extern struct fh__chunk fh__no_chunk;
 enum { FH__NO_CHUNK_BASE = UINT32_MAX - FH__CHUNK_ENTRIES };
 
+/* What a collection needs of memory is there before it begins: an allocation can fail, a collection should not. Address space by slot,
+ * which costs memory only where it is written; all zero, and nobody's, while the world runs. */
+struct fh__scratch {
+  int32_t *refs;
+  fh_object **stack;
+  size_t entries; /* room for so many of each */
+};
+
 struct fh__track_shared {
   struct fh__mutex lock;
+  struct fh__scratch scratch; /* room for all chunks that were registered; grows under the lock, used with the world stopped */
   uint32_t limit;     /* atomic: chunk numbers below it were used */
   uint32_t vacant;    /* no chunk number below it is free; under the lock */
   uint64_t opened;    /* atomic: entries made available to newborns since the last collection */
@@ -66,6 +75,7 @@ struct fh__track_shared {
   struct fh__track_page *page[FH__TRACK_PAGES];
   uint8_t generation[FH__TRACK_PAGES * FH__TRACK_PAGE]; /* by chunk number; changes with the world stopped. Not in the chunk, because
                                                          * a collection asks for each reference that it meets */
+  uint8_t touched[FH__TRACK_PAGES * FH__TRACK_PAGE];    /* atomic, by chunk number: something in an old chunk may be a candidate */
 };
 
 extern struct fh__track_shared fh__track;
@@ -78,8 +88,17 @@ FH__INLINE struct fh__chunk *fh__track_chunk(uint32_t number) {
 FH__INLINE struct fh__chunk *fh__track_chunk_of(uint32_t slot) { return fh__track_chunk(slot / FH__CHUNK_ENTRIES); }
 FH__INLINE uint32_t fh__track_generation_of(uint32_t slot) { return fh__track.generation[slot / FH__CHUNK_ENTRIES]; }
 FH__INLINE uint32_t fh__chunk_generation(const struct fh__chunk *chunk) { return fh__track_generation_of(chunk->base); }
+/* The entry need not exist: 0, which stands for "not tracked", has a place here as well. */
+FH__INLINE void fh__track_touch(uint32_t slot) {
+  uint8_t *touched = &fh__track.touched[slot / FH__CHUNK_ENTRIES];
+  if (!FH__LOAD(touched, RELAXED)) FH__STORE_(touched, 1, RELAXED); /* read in stops only */
+}
 FH__INLINE bool fh__entry_is_object(uint64_t entry) { return entry && !(entry & 3); }
 FH__INLINE fh_object *fh__entry_object(uint64_t entry) { return (fh_object *)(uintptr_t)entry; }
+
+/* Zeroed memory of the system's, which costs nothing where it is not written. NULL: none. */
+void *fh__track_reserve(size_t bytes);
+void fh__track_unreserve(void *memory, size_t bytes);
 
 void fh__track_init(struct fh__track_local *track, uint32_t owner);
 /* Opens another chunk for the object. False: no memory, nothing changed. *due_out is set if a collection is due. */
@@ -121,6 +140,7 @@ FH__INLINE void fh__track_forget(struct fh__track_local *track, const fh_object 
   struct fh__chunk *chunk = track->current;
   if (FH__UNLIKELY(slot - chunk->base >= FH__CHUNK_ENTRIES)) {
     chunk = fh__track_chunk_of(slot);
+    fh__track_touch(slot); /* a collection sees whether the chunk is empty */
     if (chunk->owner != track->owner) {
       fh__track_forget_remote(chunk, slot);
       return;

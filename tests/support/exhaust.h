@@ -50,17 +50,6 @@ static inline void exhaust_memory(struct exhausted *exhausted) {
   }
 }
 
-/* After either: the system gives so many bytes again. */
-static inline void allow_mappings(size_t bytes) {
-  char text[64] = {0}; /* read without a FILE, which would want memory */
-  int file = open("/proc/self/statm", O_RDONLY);
-  require(file >= 0 && read(file, text, sizeof text - 1) > 0);
-  close(file);
-  size_t pages = strtoul(text, NULL, 10);
-  const struct rlimit room = {pages * (size_t)sysconf(_SC_PAGESIZE) + bytes, RLIM_INFINITY};
-  require(!setrlimit(RLIMIT_AS, &room));
-}
-
 static inline void refill_memory(struct exhausted *exhausted) {
   const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
   require(!setrlimit(RLIMIT_AS, &all));

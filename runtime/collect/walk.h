@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's walk over objects and their children. Children are looked at through a queue of FH__PREFETCH places in two steps, so
+ * that a child's header, and then its place in refs, are in the cache when they are needed. The queue is filled with a dummy of
+ * slot 0 first, whose place in refs nobody reads: no branches for its beginning and end. */
+#ifndef FH_COLLECT_WALK_H
+#define FH_COLLECT_WALK_H
+
+#include "collect/scan.h"
+#include "object/cells.h"
+
+struct fh__walk {
+  int32_t *refs;
+  struct fh__scan *scan;
+  fh_object **stack;  /* to be scanned */
+  size_t depth;       /* of the stack */
+  uint64_t objects;   /* tracked objects seen */
+  uint32_t worker;    /* 0: the collecting mutator */
+  uint32_t at;        /* turns of the queue */
+  fh_object *object[FH__PREFETCH]; /* step 1: the header is on its way */
+  fh_object *known[FH__PREFETCH];  /* step 2: its slot was read, the place in refs is on its way */
+  uint32_t slot[FH__PREFETCH];
+};
+
+extern fh_object fh__walk_dummy; /* slot 0 */
+
+void fh__walk_init(struct fh__walk *walk, struct fh__scan *scan, uint32_t worker, fh_object **stack);
+
+/* Moves the places at the queue's turn one step on. `partial`: not all generations are looked at; a child of another one
+ * leaves the queue as if it were not tracked. */
+FH__INLINE void fh__walk_turn(struct fh__walk *walk, fh_object *child, bool partial) {
+  uint32_t i = walk->at++ % FH__PREFETCH;
+  fh_object *seen = walk->object[i];
+  walk->object[i] = child;
+  __builtin_prefetch(child);
+  uint32_t slot = seen->fh__slot;
+  if (partial && !fh__scan_covers(walk->scan, slot)) slot = 0;
+  walk->known[i] = seen;
+  walk->slot[i] = slot;
+  __builtin_prefetch(&walk->refs[slot], 1);
+}
+
+/* What leaves the queue at its next turn. */
+FH__INLINE uint32_t fh__walk_leaving_slot(const struct fh__walk *walk) { return walk->slot[walk->at % FH__PREFETCH]; }
+FH__INLINE fh_object *fh__walk_leaving(const struct fh__walk *walk) { return walk->known[walk->at % FH__PREFETCH]; }
+
+FH__INLINE int32_t fh__walk_count(const fh_object *object) {
+  if (FH__UNLIKELY(fh__is_immortal(object))) return FH__SCAN_IMMORTAL; /* whatever refers to it, it stays */
+  return (int32_t)fh__true_count(object);
+}
+
+/* The next objects of a chunk are known: on their way while others are looked at. */
+FH__INLINE void fh__walk_prefetch(const struct fh__chunk *chunk, uint32_t at) {
+  at += FH__PREFETCH;
+  if (at < chunk->bump) __builtin_prefetch((const void *)(uintptr_t)(chunk->entries[at] & ~(uint64_t)3));
+}
+
+#endif
