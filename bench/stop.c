@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* How long it takes until everybody stands still, and what stops cost a program of many more threads than processors. The
- * heap is nearly empty, so a collection is little but its stop; the runtime's own clock tells the time of each stop: its sum
- * before and after. */
+/* How long it takes until everybody stands still, until everybody runs again, and what stops cost a program of many more
+ * threads than processors. The heap is nearly empty, so a collection is little but its stop; the runtime's own clock tells
+ * the time of each stop: its sum before and after. */
 #include "bench.h"
 
 #include <mimalloc.h>
 #include <sched.h>
 #include <time.h>
 
-enum { STOPS_A_ROUND = 400, BLOCKED = 32, RUNNING = 2, WORK_BETWEEN_POLLS = 1000 };
+enum { STOPS_A_ROUND = 400, RESUMES_A_ROUND = 40, BLOCKED = 32, RUNNING = 2, RESUMED = 8, WORK_BETWEEN_POLLS = 1000 };
 
 struct stopping {
   atomic_bool over;
@@ -19,7 +19,8 @@ struct stopping {
   unsigned unseen;      /* threads that were asked for a sign of life and have not given it; guarded by the lock */
   struct {
     _Alignas(128) atomic_bool asked; /* set by the stopping thread, cleared by the one that runs */
-  } runner[RUNNING];
+    uint64_t ran_ns;                 /* when it was; goes with `unseen` */
+  } runner[RESUMED];
 };
 
 /* ---- those that are stopped ---- */
@@ -36,8 +37,10 @@ static void block_until_over(unsigned index, void *context, uint64_t n) {
 }
 
 static void show_life(struct stopping *stopping, unsigned index) {
+  const uint64_t now = now_ns();
   atomic_store_explicit(&stopping->runner[index].asked, false, memory_order_relaxed);
   pthread_mutex_lock(&stopping->lock);
+  stopping->runner[index].ran_ns = now;
   if (--stopping->unseen == 0) pthread_cond_signal(&stopping->ran);
   pthread_mutex_unlock(&stopping->lock);
 }
@@ -76,17 +79,33 @@ static double stop_once_us(void) {
   return (double)(after.total_ns - before.total_ns) / (double)(after.count - before.count) / 1e3;
 }
 
-/* The next stop waits until everybody has run since the last one: it should meet threads that compute, not such that
- * are about to wake. The wait gives its processor away, because there may be no third one. */
-static void wait_until_all_ran(struct stopping *stopping, unsigned running) {
-  if (running == 0) return;
-  FH_BLOCKING();
+static void ask_all(struct stopping *stopping, unsigned running) {
   pthread_mutex_lock(&stopping->lock);
   stopping->unseen = running;
   for (unsigned i = 0; i < running; i++)
     atomic_store_explicit(&stopping->runner[i].asked, true, memory_order_relaxed);
+  pthread_mutex_unlock(&stopping->lock);
+}
+
+/* The wait gives its processor away, because there may be no third one. */
+static void wait_until_all_ran(struct stopping *stopping) {
+  FH_BLOCKING();
+  pthread_mutex_lock(&stopping->lock);
   while (stopping->unseen > 0) pthread_cond_wait(&stopping->ran, &stopping->lock);
   pthread_mutex_unlock(&stopping->lock);
+}
+
+/* The stop is that of a fork, because the caller can do something in it, and knows when it ends. */
+static double resume_once_us(struct stopping *stopping, unsigned running) {
+  uint64_t last = 0;
+  fh_fork_prepare();
+  ask_all(stopping, running);
+  const uint64_t begun = now_ns();
+  fh_fork_parent();
+  wait_until_all_ran(stopping);
+  for (unsigned i = 0; i < running; i++)
+    if (stopping->runner[i].ran_ns > last) last = stopping->runner[i].ran_ns;
+  return (double)(last - begun) / 1e3;
 }
 
 static void stop_often(struct result *result, struct stopping *stopping, unsigned running) {
@@ -94,7 +113,9 @@ static void stop_often(struct result *result, struct stopping *stopping, unsigne
   double *sample = must_allocate(all * sizeof *sample);
   for (unsigned i = 0; i < STOPS_A_ROUND / 10; i++) stop_once_us();
   for (size_t i = 0; i < all; i++) {
-    wait_until_all_ran(stopping, running);
+    /* A stop should meet threads that compute, not such that are about to wake: everybody runs once since the last one. */
+    ask_all(stopping, running);
+    wait_until_all_ran(stopping);
     sample[i] = stop_once_us();
   }
   for (unsigned round = 0; round < result->rounds; round++)
@@ -104,17 +125,29 @@ static void stop_often(struct result *result, struct stopping *stopping, unsigne
   mi_free(sample);
 }
 
-static void measure_stops(struct result *result, unsigned blocked, unsigned running) {
+static void resume_often(struct result *result, struct stopping *stopping, unsigned running) {
+  double sample[RESUMES_A_ROUND];
+  resume_once_us(stopping, running);
+  for (unsigned round = 0; round < result->rounds; round++) {
+    for (unsigned i = 0; i < RESUMES_A_ROUND; i++) sample[i] = resume_once_us(stopping, running);
+    result_add(result, median_of(sample, RESUMES_A_ROUND));
+  }
+}
+
+typedef void (*stopping_function)(struct result *result, struct stopping *stopping, unsigned running);
+
+static void measure_stops(struct result *result, stopping_function stop, unsigned blocked, unsigned running) {
   struct stopping stopping = {.over = false};
   struct crew crew;
   unsigned turns = 0;
+  result_limit_rounds(result, 5);
   pthread_mutex_init(&stopping.lock, NULL);
   pthread_cond_init(&stopping.ended, NULL);
   pthread_cond_init(&stopping.ran, NULL);
   crew_start(&crew, blocked + running, blocked ? block_until_over : compute_until_over, &stopping, 0);
   crew_go(&crew);
   while (atomic_load_explicit(&stopping.inside, memory_order_relaxed) < blocked) wait_turn(&turns);
-  stop_often(result, &stopping, running);
+  stop(result, &stopping, running);
   end_it(&stopping);
   crew_finish(&crew);
   pthread_cond_destroy(&stopping.ran);
@@ -122,15 +155,9 @@ static void measure_stops(struct result *result, unsigned blocked, unsigned runn
   pthread_mutex_destroy(&stopping.lock);
 }
 
-static void measure_blocked(struct result *result) {
-  result_limit_rounds(result, 5);
-  measure_stops(result, BLOCKED, 0);
-}
-
-static void measure_running(struct result *result) {
-  result_limit_rounds(result, 5);
-  measure_stops(result, 0, RUNNING);
-}
+static void measure_blocked(struct result *result) { measure_stops(result, stop_often, BLOCKED, 0); }
+static void measure_running(struct result *result) { measure_stops(result, stop_often, 0, RUNNING); }
+static void measure_resume(struct result *result) { measure_stops(result, resume_often, 0, RESUMED); }
 
 /* ---- more threads than processors ---- */
 
@@ -266,6 +293,7 @@ static void measure_both_stopped(struct result *result) { compare_crowds(result,
 const struct figure stop_figures[] = {
     {"stop.blocked32_us", "us", REPORTED, 0, measure_blocked},
     {"stop.running2_us", "us", REPORTED, 0, measure_running},
+    {"stop.resume8_us", "us", REPORTED, 0, measure_resume},
     {"stop.oversubscribed", "x", AT_LEAST, 0.85, measure_oversubscribed},
     {"stop.oversubscribed_both", "x", REPORTED, 0, measure_both_stopped},
     {NULL, NULL, REPORTED, 0, NULL},
