@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a pair of retain and release costs: for the owner, for a stranger, for two strangers at once, and of an immortal
- * object. Each loop walks an array of pointers to 32-byte structs, so that only the counting differs. */
+/* What a pair of retain and release costs: for the owner, for a stranger, for two strangers at once, of an immortal
+ * object, and where the retain is the read of a weak reference. Each loop walks an array of pointers to 32-byte structs, so
+ * that only the counting differs. */
 #include "bench.h"
 
 #include <mimalloc.h>
@@ -21,6 +22,7 @@ _Static_assert(offsetof(struct plain, count) == offsetof(fh_object, fh__bias), "
 
 struct counting {
   struct node *object[COUNT_OBJECTS];
+  fh_weak *weak[COUNT_OBJECTS]; /* to these; made where they are measured */
   struct plain *plain[COUNT_OBJECTS];
   struct atomic_count *atomic[COUNT_OBJECTS];
 };
@@ -63,6 +65,11 @@ static inline void pair_atomically(struct atomic_count *one) {
 static TIMED_LOOP void count_atomically(struct atomic_count *const *atomic, uint64_t n) {
   for (uint64_t turn = 0; turn < n; turn++)
     for (unsigned i = 0; i < COUNT_OBJECTS; i++) pair_atomically(atomic[i]);
+}
+
+static TIMED_LOOP void read_weak(fh_weak *const *weak, uint64_t n) {
+  for (uint64_t turn = 0; turn < n; turn++)
+    for (unsigned i = 0; i < COUNT_OBJECTS; i++) fh_release(fh_weak_get(weak[i]));
 }
 
 static TIMED_LOOP void count_one_object(struct node *one, uint64_t n) {
@@ -109,6 +116,13 @@ static void be_stranger(unsigned index, void *context, uint64_t n) {
   for (unsigned i = 0; i < COUNT_OBJECTS; i++) fh_release(counting->object[i]);
 }
 
+/* The owner keeps the objects alive. */
+static void be_weak_stranger(unsigned index, void *context, uint64_t n) {
+  const struct counting *counting = context;
+  (void)index;
+  read_weak(counting->weak, n);
+}
+
 static void be_atomic(unsigned index, void *context, uint64_t n) {
   const struct counting *counting = context;
   (void)index;
@@ -116,6 +130,7 @@ static void be_atomic(unsigned index, void *context, uint64_t n) {
 }
 
 static uint64_t stranger_side(void *context, uint64_t n) { return crew_run(1, be_stranger, context, n); }
+static uint64_t weak_stranger_side(void *context, uint64_t n) { return crew_run(1, be_weak_stranger, context, n); }
 static uint64_t atomic_stranger_side(void *context, uint64_t n) { return crew_run(1, be_atomic, context, n); }
 
 static void contend_object(unsigned index, void *context, uint64_t n) {
@@ -191,6 +206,17 @@ static void measure_stranger(struct result *result) {
   compare_counting(result, &counting, stranger_side, atomic_stranger_side, COUNT_OBJECTS);
 }
 
+static void measure_weak(struct result *result) {
+  struct counting counting;
+  make_counting(&counting);
+  for (unsigned i = 0; i < COUNT_OBJECTS; i++) {
+    counting.weak[i] = fh_weak_new(counting.object[i]);
+    if (!counting.weak[i]) die("fh_weak_new: no memory");
+  }
+  compare_counting(result, &counting, weak_stranger_side, atomic_stranger_side, COUNT_OBJECTS);
+  for (unsigned i = 0; i < COUNT_OBJECTS; i++) fh_release(counting.weak[i]);
+}
+
 static void measure_immortal(struct result *result) {
   struct counting counting;
   make_counting(&counting);
@@ -213,5 +239,6 @@ const struct figure count_figures[] = {
     {"count.stranger_vs_atomic", "x", AT_MOST, 1.3, measure_stranger},
     {"count.immortal_vs_plain", "x", AT_MOST, 1.9, measure_immortal},
     {"count.contended_vs_atomic", "x", AT_MOST, 1.4, measure_contended},
+    {"weak.get_vs_atomic", "x", AT_MOST, 2.5, measure_weak},
     {NULL, NULL, REPORTED, 0, NULL},
 };
