@@ -91,6 +91,13 @@ struct node *must_make(fh_type *type) {
   return made;
 }
 
+void drop_pair(fh_type *type) {
+  struct node *a = must_make(type), *b = must_make(type);
+  fh_set(a, a, b);
+  fh_give(b, a, a);
+  fh_release(b);
+}
+
 double resident_mb(void) {
   long pages = 0, resident = 0;
   FILE *file = fopen("/proc/self/statm", "r");
@@ -169,8 +176,9 @@ void compare(struct result *result, const struct comparison *comparison) {
     theirs[round] = cost[1] / comparison->operations;
     result_add(result, cost[0] / cost[1]);
   }
-  const int length = snprintf(result->beside, sizeof result->beside, "%.3g ns against %.3g ns",
-                              median_of(ours, result->rounds), median_of(theirs, result->rounds));
+  result->ours = median_of(ours, result->rounds);
+  const int length = snprintf(result->beside, sizeof result->beside, "%.3g ns against %.3g ns", result->ours,
+                              median_of(theirs, result->rounds));
   if (disturbed)
     snprintf(result->beside + length, sizeof result->beside - (size_t)length, "; disturbed in %u of %u slices", disturbed,
              4 * result->rounds);

@@ -23,6 +23,7 @@ struct result {
   double value[ROUNDS_MAX];
   char beside[96];   /* what is printed behind the figure, without a meaning for programs */
   bool unfit;        /* what the figure asks for did not come about, so it is missed whatever its value */
+  double ours;       /* of a comparison: the median of our side, ns an operation */
   uint64_t immortal; /* objects that the figure made immortal: they may still be there when the runtime ends */
 };
 
@@ -39,7 +40,8 @@ struct figure {
 /* One array a family, ended by a figure without a name. */
 extern const struct figure count_figures[], object_figures[], handoff_figures[];
 extern const struct figure mutator_figures[], stop_figures[], gc_figures[], limit_figures[];
-extern const struct figure design_figures[], fork_figures[];
+extern const struct figure design_figures[], fork_figures[], instruction_figures[];
+extern const struct figure churn_figures[], gcbench_figures[];
 
 void result_add(struct result *result, double value);
 void result_limit_rounds(struct result *result, unsigned most);
@@ -128,6 +130,18 @@ uint64_t crew_run(unsigned count, crew_body body, void *context, uint64_t n);
 
 /* ---- other processes ---- */
 
+/* Options under which full collections look at everything each time, with so many workers. */
+#ifndef FH_OPTION_NO_CANDIDATES
+enum { FH_OPTION_NO_CANDIDATES = 0 };
+#endif
+#ifdef FH_HAS_GC_WORKERS
+enum { HAS_WORKERS = true };
+#define LINEAR(workers) {.flags = FH_OPTION_NO_CANDIDATES, .gc_workers = (workers)}
+#else
+enum { HAS_WORKERS = false };
+#define LINEAR(workers) {.flags = FH_OPTION_NO_CANDIDATES}
+#endif
+
 /* A program whose output, or what it says about errors, is read. */
 struct program {
   pid_t pid;
@@ -143,13 +157,20 @@ void program_end(struct program *program, const char *name);
 struct child {
   const char *name;
   void (*run)(double *values, unsigned count);
-  fh_design design;
+  fh_options options;
   bool without_runtime;
 };
-extern const struct child bench_children[]; /* ended by one without a name */
+/* Ended by one without a name. */
+extern const struct child bench_children[];
+extern const struct child libgc_children[]; /* libgc_NAME does what NAME does; none where libgc is not installed */
 
 /* Runs a child of that name in a process of its own and reads the numbers that it found. */
 void run_child(const char *name, double *values, unsigned count);
+/* Fills in one ratio a round of what two children say with their first number, which has that unit. */
+void compare_children(struct result *result, const char *ours, const char *theirs, const char *unit);
+/* The same of a child and of the one that does it with libgc; or says that there is none. */
+void compare_with_libgc(struct result *result, const char *ours, const char *unit);
+bool has_libgc(struct result *result);
 /* The other end: runs the child and writes its numbers. */
 int be_child(const char *name);
 
@@ -161,6 +182,11 @@ void child_fork_server(double *values, unsigned count);
 void child_fork_server_plain(double *values, unsigned count);
 void child_fork_busy(double *values, unsigned count);
 void child_fork_busy_plain(double *values, unsigned count);
+void child_full(double *values, unsigned count);
+void child_full_beside(double *values, unsigned count);
+void child_pairs(double *values, unsigned count);
+void child_pairs_beside_live(double *values, unsigned count);
+void child_gcbench(double *values, unsigned count);
 
 /* ---- the objects that several families use ---- */
 
@@ -182,5 +208,29 @@ extern const fh_type_spec node_spec, parcel_spec;
 _Static_assert(sizeof(struct node) == 32 && sizeof(struct parcel) == 48, "the figures say 32 and 48 bytes");
 
 struct node *must_make(fh_type *type);
+/* Two nodes that refer to each other, and nothing to them. */
+void drop_pair(fh_type *type);
+
+/* ---- a million objects that live ----
+ *
+ * The graph is random with out-degree 2 and reachable from a thousand roots: every other object is put into a random
+ * free field of an earlier one, and the fields that are then left point anywhere. */
+
+enum { LIVE = 1000000, ROOTS = 1000, CHURN_PAIRS = 5000000 };
+
+/* The numbers of an object's children. */
+struct edges {
+  uint32_t to[2];
+};
+/* Of all objects; the same ones each time. The caller frees them with mi_free. */
+struct edges *must_draw_edges(void);
+
+struct live {
+  struct node *root[ROOTS];
+};
+/* Makes nodes with these edges; those behind the roots live by their fields alone. No automatic collection may run. */
+void live_init(struct live *live, const struct edges *edges);
+/* Drops and collects them: no node is left. */
+void live_finish(struct live *live);
 
 #endif

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Collections: of a million objects that live, against the three passes that no trial deletion can do without, written
- * by hand over the same graph; and of a million dead pairs, against freeing their memory by hand.
- *
- * The graph is random with out-degree 2 and reachable from a thousand roots: every other object is put into a random
- * free field of an earlier one, and the fields that are then left point anywhere. */
+/* Collections: of a million objects that live, against the three passes that no trial deletion can do without, written by
+ * hand over the same graph, and against libgc; and of a million dead pairs, against freeing their memory by hand. */
 #include "bench.h"
 
 #include <mimalloc.h>
 
-enum { LIVE = 1000000, ROOTS = 1000, PAIRS = 1000000, AHEAD = 16 };
+enum { PAIRS = 1000000, AHEAD = 16, ROUNDS_A_PROCESS = 3 };
 
 /* As large as a node: its index and its count stand where a header would have them. */
 struct plain {
@@ -18,111 +15,57 @@ struct plain {
 };
 _Static_assert(sizeof(struct plain) == sizeof(struct node), "equal size");
 
-struct graph {
-  uint32_t (*edge)[2]; /* of each object, its two children */
-  struct node **object;
+/* The same graph, without the runtime. */
+struct by_hand {
   struct plain **plain; /* in the order of allocation; AHEAD more at the end, for the prefetch */
   uint32_t *refs;
   uint8_t *marked;
   struct plain **stack;
 };
 
-/* ---- the graph ---- */
-
-static uint64_t next_random(uint64_t *state) {
-  *state = *state * 6364136223846793005u + 1442695040888963407u;
-  return *state >> 33;
-}
-
-static void draw_edges(struct graph *graph) {
-  uint64_t state = 1;
-  uint32_t *field = must_allocate(2 * (size_t)LIVE * sizeof *field); /* the free ones; field f is edge[f / 2][f % 2] */
-  uint32_t free_fields = 0, *edge = &graph->edge[0][0];
-  for (uint32_t i = 0; i < LIVE; i++) {
-    if (i >= ROOTS) {
-      const uint64_t pick = next_random(&state) % free_fields;
-      edge[field[pick]] = i;
-      field[pick] = field[--free_fields];
-    }
-    field[free_fields++] = 2 * i;
-    field[free_fields++] = 2 * i + 1;
-  }
-  while (free_fields > 0) edge[field[--free_fields]] = (uint32_t)(next_random(&state) % LIVE);
-  mi_free(field);
-}
-
-static void build_objects(struct graph *graph) {
-  fh_type *type = must_register(&node_spec);
-  for (uint32_t i = 0; i < LIVE; i++) graph->object[i] = must_make(type);
-  for (uint32_t i = 0; i < LIVE; i++) {
-    fh_set(graph->object[i], a, graph->object[graph->edge[i][0]]);
-    fh_set(graph->object[i], b, graph->object[graph->edge[i][1]]);
-  }
-  for (uint32_t i = ROOTS; i < LIVE; i++) fh_release(graph->object[i]);
-}
-
-static void build_plain(struct graph *graph) {
-  for (uint32_t i = 0; i < LIVE; i++) {
-    graph->plain[i] = must_allocate(sizeof(struct plain));
-    graph->plain[i]->index = i;
-    graph->plain[i]->count = i < ROOTS;
-  }
-  for (uint32_t i = LIVE; i < LIVE + AHEAD; i++) graph->plain[i] = graph->plain[LIVE - 1];
-  for (uint32_t i = 0; i < LIVE; i++)
-    for (unsigned k = 0; k < 2; k++) {
-      graph->plain[i]->child[k] = graph->plain[graph->edge[i][k]];
-      graph->plain[i]->child[k]->count++;
-    }
-}
-
-static void graph_init(struct graph *graph) {
-  graph->edge = must_allocate(LIVE * sizeof *graph->edge);
-  graph->object = must_allocate(LIVE * sizeof *graph->object);
-  graph->plain = must_allocate((LIVE + AHEAD) * sizeof *graph->plain);
-  graph->refs = must_allocate(LIVE * sizeof *graph->refs);
-  graph->marked = must_allocate(LIVE);
-  graph->stack = must_allocate(3 * (size_t)LIVE * sizeof *graph->stack);
-  draw_edges(graph);
-  build_objects(graph);
-  build_plain(graph);
-}
-
-static void graph_finish(struct graph *graph) {
-  for (uint32_t i = 0; i < ROOTS; i++) fh_release(graph->object[i]);
-  for (uint32_t i = 0; i < LIVE; i++) mi_free(graph->plain[i]);
-  mi_free(graph->stack);
-  mi_free(graph->marked);
-  mi_free(graph->refs);
-  mi_free(graph->plain);
-  mi_free(graph->object);
-  mi_free(graph->edge);
-}
-
 /* ---- the floor ---- */
 
-/* Reads every header. */
-static __attribute__((noinline)) void pass_linear(struct graph *graph) {
+static void by_hand_init(struct by_hand *by_hand, const struct edges *edges) {
+  *by_hand = (struct by_hand){.plain = must_allocate((LIVE + AHEAD) * sizeof *by_hand->plain),
+                              .refs = must_allocate(LIVE * sizeof *by_hand->refs),
+                              .marked = must_allocate(LIVE),
+                              .stack = must_allocate(3 * (size_t)LIVE * sizeof *by_hand->stack)};
   for (uint32_t i = 0; i < LIVE; i++) {
-    __builtin_prefetch(graph->plain[i + AHEAD]);
-    const struct plain *one = graph->plain[i];
-    graph->refs[one->index] = (uint32_t)one->count;
-    graph->marked[one->index] = 0;
+    by_hand->plain[i] = must_allocate(sizeof(struct plain));
+    by_hand->plain[i]->index = i;
+    by_hand->plain[i]->count = i < ROOTS;
+  }
+  for (uint32_t i = LIVE; i < LIVE + AHEAD; i++) by_hand->plain[i] = by_hand->plain[LIVE - 1];
+  for (uint32_t i = 0; i < LIVE; i++)
+    for (unsigned k = 0; k < 2; k++) {
+      by_hand->plain[i]->child[k] = by_hand->plain[edges[i].to[k]];
+      by_hand->plain[i]->child[k]->count++;
+    }
+}
+
+/* Reads every header. */
+static __attribute__((noinline)) void pass_linear(struct by_hand *by_hand) {
+  for (uint32_t i = 0; i < LIVE; i++) {
+    __builtin_prefetch(by_hand->plain[i + AHEAD]);
+    const struct plain *one = by_hand->plain[i];
+    by_hand->refs[one->index] = (uint32_t)one->count;
+    by_hand->marked[one->index] = 0;
   }
 }
 
 /* Takes every reference from inside off; a child is looked at when 16 others were seen after it. */
-static __attribute__((noinline)) void pass_subtract(struct graph *graph) {
+static __attribute__((noinline)) void pass_subtract(struct by_hand *by_hand) {
   static struct plain nobody;
   struct plain *waiting[AHEAD];
-  uint32_t *refs = graph->refs;
+  uint32_t *refs = by_hand->refs;
   unsigned at = 0;
   for (unsigned k = 0; k < AHEAD; k++) waiting[k] = &nobody;
-  nobody.index = graph->plain[0]->index;
+  nobody.index = by_hand->plain[0]->index;
   refs[nobody.index] += AHEAD; /* the fillers take these off again */
   for (uint32_t i = 0; i < LIVE; i++) {
-    __builtin_prefetch(graph->plain[i + AHEAD]);
+    __builtin_prefetch(by_hand->plain[i + AHEAD]);
     for (unsigned k = 0; k < 2; k++) {
-      struct plain *child = graph->plain[i]->child[k];
+      struct plain *child = by_hand->plain[i]->child[k];
       __builtin_prefetch(child);
       refs[waiting[at]->index]--;
       waiting[at] = child;
@@ -133,8 +76,8 @@ static __attribute__((noinline)) void pass_subtract(struct graph *graph) {
 }
 
 /* Marks what `one` reaches and is not yet marked: a first-in-first-out of 16 before the stack. */
-static uint32_t mark_from(struct graph *graph, struct plain *root) {
-  struct plain *waiting[AHEAD] = {NULL}, **stack = graph->stack;
+static uint32_t mark_from(struct by_hand *by_hand, struct plain *root) {
+  struct plain *waiting[AHEAD] = {NULL}, **stack = by_hand->stack;
   uint32_t found = 0;
   size_t top = 0;
   unsigned at = 0, idle = 0;
@@ -146,8 +89,8 @@ static uint32_t mark_from(struct graph *graph, struct plain *root) {
     waiting[at] = in;
     at = (at + 1) % AHEAD;
     idle = in ? 0 : idle + 1;
-    if (!out || graph->marked[out->index]) continue;
-    graph->marked[out->index] = 1;
+    if (!out || by_hand->marked[out->index]) continue;
+    by_hand->marked[out->index] = 1;
     found++;
     stack[top++] = out->child[0];
     stack[top++] = out->child[1];
@@ -156,23 +99,25 @@ static uint32_t mark_from(struct graph *graph, struct plain *root) {
   return found;
 }
 
-static __attribute__((noinline)) uint32_t pass_mark(struct graph *graph) {
+static __attribute__((noinline)) uint32_t pass_mark(struct by_hand *by_hand) {
   uint32_t found = 0;
   for (uint32_t i = 0; i < LIVE; i++)
-    if (graph->refs[i] && !graph->marked[i]) found += mark_from(graph, graph->plain[i]);
+    if (by_hand->refs[i] && !by_hand->marked[i]) found += mark_from(by_hand, by_hand->plain[i]);
   return found;
 }
 
 static uint64_t floor_side(void *context, uint64_t n) {
-  struct graph *graph = context;
+  struct by_hand *by_hand = context;
   const uint64_t begun = now_ns();
   for (uint64_t turn = 0; turn < n; turn++) {
-    pass_linear(graph);
-    pass_subtract(graph);
-    expect(pass_mark(graph) == LIVE, "the passes by hand find everything alive");
+    pass_linear(by_hand);
+    pass_subtract(by_hand);
+    expect(pass_mark(by_hand) == LIVE, "the passes by hand find everything alive");
   }
   return now_ns() - begun;
 }
+
+/* ---- full collections ---- */
 
 static uint64_t collect_side(void *context, uint64_t n) {
   (void)context;
@@ -181,28 +126,101 @@ static uint64_t collect_side(void *context, uint64_t n) {
   return now_ns() - begun;
 }
 
-static void measure_full(struct result *result) {
-  struct graph graph;
-  const struct comparison comparison = {
-      .ours = collect_side, .theirs = floor_side, .context = &graph, .operations = LIVE, .fixed = 1};
+static double collect_ns(void) { return (double)collect_side(NULL, 1) / LIVE; }
+
+/* The processes of these children end with their graphs. */
+static void make_live(const struct edges *edges) {
+  static struct live live;
   fh_gc_disable();
-  graph_init(&graph);
-  compare(result, &comparison);
-  expect(fh_type_live(must_register(&node_spec)) == LIVE, "a million objects live");
-  graph_finish(&graph);
-  expect(fh_collect(2) > 0 && fh_type_live(must_register(&node_spec)) == 0, "the graph is garbage in the end");
+  live_init(&live, edges);
+}
+
+/* Values: ns an object, and the ratio to the passes by hand. */
+void child_full(double *values, unsigned count) {
+  struct by_hand by_hand;
+  const struct comparison comparison = {
+      .ours = collect_side, .theirs = floor_side, .context = &by_hand, .operations = LIVE, .fixed = 1};
+  struct result result = {.rounds = ROUNDS_A_PROCESS};
+  struct edges *edges = must_draw_edges();
+  expect(count >= 2, "there is room for two values");
+  must_attach("child");
+  make_live(edges);
+  by_hand_init(&by_hand, edges);
+  compare(&result, &comparison);
+  values[0] = result.ours;
+  values[1] = median_of(result.value, result.filled);
+}
+
+static void measure_full(struct result *result) {
+  double values[2], ours[ROUNDS_MAX];
+  result_limit_rounds(result, 5);
+  for (unsigned round = 0; round < result->rounds; round++) {
+    run_child("full", values, 2);
+    ours[round] = values[0];
+    result_add(result, values[1]);
+  }
+  snprintf(result->beside, sizeof result->beside, "%.3g ns an object; a process a round", median_of(ours, result->rounds));
+}
+
+static void measure_full_vs_libgc(struct result *result) {
+  result_limit_rounds(result, 5);
+  compare_with_libgc(result, "full", "ns an object");
+}
+
+/* ---- two workers ---- */
+
+static void poll_until_over(unsigned index, void *context, uint64_t n) {
+  atomic_bool *over = context;
+  (void)index;
+  (void)n;
+  for (unsigned turns = 0; !atomic_load_explicit(over, memory_order_relaxed);) wait_turn(&turns);
+}
+
+/* Value: ns an object, with another mutator that each collection stops. */
+void child_full_beside(double *values, unsigned count) {
+  static struct crew crew;
+  double sample[ROUNDS_DEFAULT];
+  atomic_bool over = false;
+  expect(count >= 1, "there is room for a value");
+  must_attach("child");
+  make_live(must_draw_edges());
+  crew_start(&crew, 1, poll_until_over, &over, 0);
+  crew_go(&crew);
+  collect_ns(); /* what is young becomes old */
+  for (unsigned i = 0; i < ROUNDS_DEFAULT; i++) sample[i] = collect_ns();
+  values[0] = median_of(sample, ROUNDS_DEFAULT);
+  atomic_store_explicit(&over, true, memory_order_relaxed);
+  crew_finish(&crew);
+}
+
+static void measure_full_two_workers(struct result *result) {
+  result_limit_rounds(result, 5);
+  snprintf(result->beside, sizeof result->beside, "a collection has one worker");
+  if (HAS_WORKERS) compare_children(result, "full_one", "full_two", "ns an object");
+}
+
+/* ---- with nothing touched ---- */
+
+static void measure_idle(struct result *result) {
+  struct live live;
+  double first[ROUNDS_MAX], second[ROUNDS_MAX];
+  result_limit_rounds(result, 5);
+  struct edges *edges = must_draw_edges();
+  fh_gc_disable();
+  for (unsigned round = 0; round < result->rounds; round++) {
+    live_init(&live, edges);
+    first[round] = collect_ns();
+    second[round] = collect_ns();
+    live_finish(&live);
+    result_add(result, second[round] / first[round]);
+  }
+  mi_free(edges);
   fh_gc_enable();
+  snprintf(result->beside, sizeof result->beside, "%.3g ns an object against %.3g", median_of(second, result->rounds),
+           median_of(first, result->rounds));
 }
 
 /* ---- dead pairs ---- */
-
-/* Two objects that refer to each other, and nothing to them. */
-static void drop_pair(fh_type *type) {
-  struct node *a = must_make(type), *b = must_make(type);
-  fh_set(a, a, b);
-  fh_give(b, a, a);
-  fh_release(b);
-}
 
 static uint64_t pairs_side(void *context, uint64_t n) {
   fh_type *type = context;
@@ -257,41 +275,49 @@ static double young_ns(fh_type *type) {
 }
 
 struct young {
+  unsigned rounds; /* 0: not yet sampled */
   double alone[ROUNDS_MAX], beside[ROUNDS_MAX];
 };
 
-/* The heap is empty in the first half, and holds a million old objects in the second: it cannot change sides in each round. */
-static void sample_young(struct young *young, unsigned rounds) {
-  struct graph graph;
+/* Both figures show the same samples. The heap is empty in the first half, and holds a million old objects in the second: it
+ * cannot change sides in each round. */
+static const struct young *sample_young(unsigned rounds) {
+  static struct young young;
+  struct live live;
   fh_type *type = must_register(&node_spec);
+  if (young.rounds) return &young;
+  young.rounds = rounds;
+  struct edges *edges = must_draw_edges();
   fh_gc_disable();
-  for (unsigned i = 0; i < rounds; i++) young->alone[i] = young_ns(type);
-  graph_init(&graph);
+  for (unsigned i = 0; i < rounds; i++) young.alone[i] = young_ns(type);
+  live_init(&live, edges);
   fh_collect(2);
-  for (unsigned i = 0; i < rounds; i++) young->beside[i] = young_ns(type);
-  graph_finish(&graph);
-  expect(fh_collect(2) > 0 && fh_type_live(type) == 0, "the graph is garbage in the end");
+  for (unsigned i = 0; i < rounds; i++) young.beside[i] = young_ns(type);
+  live_finish(&live);
   fh_gc_enable();
+  mi_free(edges);
+  return &young;
 }
 
 static void measure_young_beside_old(struct result *result) {
-  struct young young;
-  sample_young(&young, result->rounds);
-  for (unsigned i = 0; i < result->rounds; i++) result_add(result, young.beside[i] / young.alone[i]);
-  snprintf(result->beside, sizeof result->beside, "%.1f us against %.1f us", median_of(young.beside, result->rounds) / 1e3,
-           median_of(young.alone, result->rounds) / 1e3);
+  const struct young *young = sample_young(result->rounds);
+  for (unsigned i = 0; i < young->rounds; i++) result_add(result, young->beside[i] / young->alone[i]);
+  snprintf(result->beside, sizeof result->beside, "%.1f us against %.1f us", median_of(young->beside, young->rounds) / 1e3,
+           median_of(young->alone, young->rounds) / 1e3);
 }
 
 static void measure_young(struct result *result) {
-  struct young young;
-  sample_young(&young, result->rounds);
-  for (unsigned i = 0; i < result->rounds; i++) result_add(result, young.beside[i] / 1e3);
+  const struct young *young = sample_young(result->rounds);
+  for (unsigned i = 0; i < young->rounds; i++) result_add(result, young->beside[i] / 1e3);
 }
 
 const struct figure gc_figures[] = {
+    {"gc.full_vs_floor", "x", AT_MOST, 1.3, measure_full},
+    {"gc.full_vs_libgc", "x", AT_MOST, 0.4, measure_full_vs_libgc},
+    {"gc.full_two_workers", "x", AT_LEAST, 1.6, measure_full_two_workers},
+    {"gc.idle_vs_full", "x", AT_MOST, 0.01, measure_idle},
     {"gc.young_beside_old", "x", AT_MOST, 1.3, measure_young_beside_old},
     {"gc.young_us", "us", AT_MOST, 150, measure_young},
-    {"gc.full_vs_floor", "x", AT_MOST, 1.5, measure_full},
     {"gc.dead_pairs_vs_malloc", "x", REPORTED, 0, measure_pairs},
     {NULL, NULL, REPORTED, 0, NULL},
 };

@@ -18,7 +18,8 @@ struct choice {
 
 static const struct figure *const families[] = {count_figures,   object_figures, handoff_figures,
                                                 mutator_figures, stop_figures,   gc_figures,
-                                                limit_figures,   design_figures, fork_figures};
+                                                churn_figures,   gcbench_figures, limit_figures,
+                                                instruction_figures, design_figures, fork_figures};
 
 static const char usage_text[] =
     "usage: fh-bench [--json FILE] [--rounds N] [--pin] [--list] [NAME...]\n"

@@ -2,16 +2,18 @@
 /* Makes pairs of calls and nothing else, so that the difference between two runs of different length is what the pairs cost.
  * It is linked once with the usual library and once with one for biased counting alone.
  *
- * Usage: fh-pairs pair|make THOUSANDS
- *   pair  fh_retain and fh_release of an object of the caller's
- *   make  fh_new and the last fh_release, a thousand objects at a time */
+ * Usage: fh-pairs pair|make|rows|rows-gc-off THOUSANDS
+ *   pair         fh_retain and fh_release of an object of the caller's
+ *   make         fh_new and the last fh_release, a thousand objects at a time
+ *   rows         the same, but four thousand at a time, and a safepoint after each fh_new: collections are due now and then
+ *   rows-gc-off  the same, without automatic collections */
 #include <freehold/freehold.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { THOUSAND = 1000, UNROLLED = 20 };
+enum { THOUSAND = 1000, ROW = 4 * THOUSAND, UNROLLED = 20 };
 
 struct node {
   fh_object fh;
@@ -33,34 +35,47 @@ static void count_thousand(struct node *one) {
   }
 }
 
-static void make_thousand(fh_type *type, struct node **row) {
+static struct node *row[ROW];
+
+static void make_thousand(fh_type *type) {
   for (unsigned i = 0; i < THOUSAND; i++)
     if (!(row[i] = fh_new(type))) exit(2);
   for (unsigned i = 0; i < THOUSAND; i++) fh_release(row[i]);
 }
 
-static void run(fh_type *type, bool makes, unsigned long thousands) {
-  static struct node *row[THOUSAND];
+static void make_row(fh_type *type) {
+  for (unsigned i = 0; i < ROW; i++) {
+    if (!(row[i] = fh_new(type))) exit(2);
+    fh_safepoint();
+  }
+  for (unsigned i = 0; i < ROW; i++) fh_release(row[i]);
+}
+
+static void run(fh_type *type, const char *what, unsigned long thousands) {
   struct node *one = fh_new(type);
   if (!one) exit(2);
   for (unsigned long i = 0; i < thousands; i++) {
-    if (makes)
-      make_thousand(type, row);
-    else
+    if (!strcmp(what, "pair"))
       count_thousand(one);
+    else if (!strcmp(what, "make"))
+      make_thousand(type);
+    else if (i % (ROW / THOUSAND) == 0)
+      make_row(type);
   }
   fh_release(one);
 }
 
 int main(int argc, char **argv) {
+  fh_options options = {.flags = 0};
   fh_type *type = NULL;
   uint64_t leaked = 0;
   if (argc != 3) {
-    fputs("usage: fh-pairs pair|make THOUSANDS\n", stderr);
+    fputs("usage: fh-pairs pair|make|rows|rows-gc-off THOUSANDS\n", stderr);
     return 2;
   }
-  if (fh_init(NULL) != FH_OK || fh_attach("main") != FH_OK || fh_type_register(&node_spec, &type) != FH_OK) return 2;
-  run(type, !strcmp(argv[1], "make"), strtoul(argv[2], NULL, 10));
+  if (!strcmp(argv[1], "rows-gc-off")) options.flags = FH_OPTION_GC_OFF;
+  if (fh_init(&options) != FH_OK || fh_attach("main") != FH_OK || fh_type_register(&node_spec, &type) != FH_OK) return 2;
+  run(type, argv[1], strtoul(argv[2], NULL, 10));
   fh_detach();
   return fh_shutdown(0, &leaked) == FH_OK && leaked == 0 ? 0 : 1;
 }
