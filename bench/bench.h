@@ -131,16 +131,7 @@ uint64_t crew_run(unsigned count, crew_body body, void *context, uint64_t n);
 /* ---- other processes ---- */
 
 /* Options under which full collections look at everything each time, with so many workers. */
-#ifndef FH_OPTION_NO_CANDIDATES
-enum { FH_OPTION_NO_CANDIDATES = 0 };
-#endif
-#ifdef FH_HAS_GC_WORKERS
-enum { HAS_WORKERS = true };
 #define LINEAR(workers) {.flags = FH_OPTION_NO_CANDIDATES, .gc_workers = (workers)}
-#else
-enum { HAS_WORKERS = false };
-#define LINEAR(workers) {.flags = FH_OPTION_NO_CANDIDATES}
-#endif
 
 /* A program whose output, or what it says about errors, is read. */
 struct program {

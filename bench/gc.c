@@ -196,7 +196,7 @@ void child_full_beside(double *values, unsigned count) {
 static void measure_full_two_workers(struct result *result) {
   result_limit_rounds(result, 5);
   snprintf(result->beside, sizeof result->beside, "a collection has one worker");
-  if (HAS_WORKERS) compare_children(result, "full_one", "full_two", "ns an object");
+  compare_children(result, "full_one", "full_two", "ns an object");
 }
 
 /* ---- with nothing touched ---- */
