@@ -157,6 +157,10 @@ static void opening_counts_towards_the_next_collection(void **state) {
   fh__track_finish(&track);
 }
 
+static uint64_t age(struct fh__track_local *track, uint32_t generation) {
+  return fh__track_age_stopped(track, generation, generation < FH__OLD ? generation + 1 : FH__OLD, 0);
+}
+
 /* What the collector does in a stop: count, then trim. */
 static void count_live(struct fh__track_local *track) {
   struct fh__chunk *chunk = track->current;
@@ -178,22 +182,22 @@ static void chunks_age_whole(void **state) {
   fh__track_init(&track, 1);
   for (int i = 0; i < MANY; i++) object[i] = make(&track);
   count_live(&track);
-  assert_true(fh__track_age_stopped(&track, FH__YOUNG) == 0);
+  assert_true(age(&track, FH__YOUNG) == 0);
   assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__MIDDLE);
   assert_int_equal(fh__track_generation_of(object[MANY - 1]->fh__slot), FH__YOUNG); /* newborns go there */
-  assert_true(fh__track_age_stopped(&track, FH__YOUNG) == 0); /* a young collection looks at no other */
+  assert_true(age(&track, FH__YOUNG) == 0); /* a young collection looks at no other */
   assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__MIDDLE);
-  assert_true(fh__track_age_stopped(&track, FH__MIDDLE) == MANY - 1);
+  assert_true(age(&track, FH__MIDDLE) == MANY - 1);
   assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__OLD);
-  assert_true(fh__track_age_stopped(&track, FH__OLD) == 0); /* old already */
+  assert_true(age(&track, FH__OLD) == 0); /* old already */
   forget_and_free(&track, object[0]);                       /* a hole in an aged chunk */
   object[0] = make(&track);
   assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__YOUNG); /* is not filled */
   for (int i = 0; i < MANY; i++) forget_and_free(&track, object[i]);
   count_live(&track);
-  (void)fh__track_age_stopped(&track, FH__MIDDLE);
+  (void)age(&track, FH__MIDDLE);
   assert_int_equal(count_chunks(&track), 3); /* the old ones are not looked at */
-  (void)fh__track_age_stopped(&track, FH__OLD);
+  (void)age(&track, FH__OLD);
   assert_int_equal(count_chunks(&track), 1);
   fh__track_finish(&track);
 }
@@ -205,13 +209,13 @@ static void a_sparse_old_chunk_takes_newborns_again(void **state) {
   fh__track_init(&track, 1);
   for (int i = 0; i < MANY; i++) object[i] = make(&track);
   count_live(&track);
-  (void)fh__track_age_stopped(&track, FH__OLD);
+  (void)age(&track, FH__OLD);
   assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__OLD);
   for (int i = 1; i < FULL; i++) forget_and_free(&track, object[i]); /* one is left */
   count_live(&track);
-  (void)fh__track_age_stopped(&track, FH__MIDDLE);
+  (void)age(&track, FH__MIDDLE);
   assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__OLD);
-  (void)fh__track_age_stopped(&track, FH__OLD);
+  (void)age(&track, FH__OLD);
   assert_int_equal(fh__track_generation_of(object[0]->fh__slot), FH__YOUNG);
   assert_true(is_tracked(object[0]));
   for (int i = 1; i < MANY - 1; i++) object[i] = make(&track); /* the current chunk's rest, and then its holes */
@@ -225,7 +229,7 @@ static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
   struct fh__track_local track;
   static fh_object *object[MANY];
   fh__track_init(&track, 1);
-  (void)fh__track_age_stopped(&track, FH__OLD); /* nothing there: nothing happens */
+  (void)age(&track, FH__OLD); /* nothing there: nothing happens */
   for (int i = 0; i < MANY; i++) object[i] = make(&track);
   assert_int_equal(fh__track.limit, CHUNKS);
   for (int i = 0; i < MANY; i++) { /* chunks 1, 2 and 4 become empty */
@@ -235,7 +239,7 @@ static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
     object[i] = NULL;
   }
   count_live(&track);
-  (void)fh__track_age_stopped(&track, FH__OLD);
+  (void)age(&track, FH__OLD);
   assert_int_equal(count_chunks(&track), CHUNKS - 3);
   assert_null(fh__track_chunk(1));
   assert_null(fh__track_chunk(4));
@@ -251,7 +255,7 @@ static void empty_chunks_go_and_their_numbers_are_used_again(void **state) {
   for (int i = 0; i < MANY; i++)
     if (object[i]) forget_and_free(&track, object[i]);
   count_live(&track);
-  (void)fh__track_age_stopped(&track, FH__OLD);
+  (void)age(&track, FH__OLD);
   assert_int_equal(count_chunks(&track), 1); /* the current one stays */
   assert_int_equal(fh__track.limit, track.current->base / FH__CHUNK_ENTRIES + 1);
   fh__track_finish(&track);

@@ -166,7 +166,7 @@ static FH__UNWATCHED void dump_mutator(struct out *out, const struct fh__mutator
   uint32_t bits = FH__LOAD(&sync->attention, RELAXED);
   if (bits) put(out, ", asked to");
   dump_attention(out, bits);
-  if (mutator == fh__self()) put(out, " <- this thread");
+  if (mutator == fh__thread.mutator) put(out, " <- this thread"); /* also while it is off line for a moment */
   put(out, "\n");
 }
 

@@ -41,6 +41,7 @@ enum {
   FH__WEAK_SHARDS = FH__PICK(64, 2),           /* locks of the table of weakly referenced objects */
   FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */
   FH__MIDDLE_EVERY = FH__PICK(10, 2),          /* young collections before one that takes the middle generation as well */
+  FH__FEW_DIED = 16,                           /* of what a young collection saw less than one in so many */
   FH__LINEAR_EVERY = FH__PICK(8, 2),           /* old collections, of which one goes by no marks */
   FH__REACH_SHARE = 8,                         /* candidates may reach one in so many living objects, or all are looked at */
   FH__CLOSE_NS = 1000000,                      /* a stop that begins so soon after another one's end may starve somebody */

@@ -35,6 +35,7 @@ static void gather_chunk(struct fh__scan *scan, struct fh__chunk *chunk) {
     gather(scan, object, chunk->base + at);
   }
   chunk->live = live;
+  chunk->garbage = 0;
 }
 
 /* False: they are too many. */

@@ -61,17 +61,25 @@ static uint32_t generation_due(void) {
 static uint64_t count_live(void) {
   uint64_t live = 0;
   struct fh__chunk *chunk;
-  for (FH__EACH_CHUNK(chunk)) live += chunk ? chunk->live : 0;
+  for (FH__EACH_CHUNK(chunk)) live += chunk ? fh__chunk_survivors(chunk) : 0;
   return live;
+}
+
+/* What survives a collection is one generation older than the oldest that was collected. Where nearly all survives, a second look at it
+ * soon would not find more: it becomes old at once. */
+static uint32_t older_than(const struct fh__scan *scan, size_t found) {
+  bool few_died = found < scan->objects / FH__FEW_DIED;
+  return scan->generation == FH__YOUNG && !few_died ? FH__MIDDLE : FH__OLD;
 }
 
 /* Stopped, after a scan: what was looked at gets older, and the triggers are set. */
 static void age(const struct fh__scan *scan, size_t found) {
   uint64_t became_old = 0;
+  uint32_t to = older_than(scan, found), keep = (uint32_t)(FH__LOAD(&fh__track.due, RELAXED) / FH__CHUNK_ENTRIES) + 1;
   struct fh__sync_local *sync;
-  for (FH__EACH_MUTATOR(sync)) became_old += fh__track_age_stopped(&fh__mutator_of(sync)->track, scan->generation);
+  for (FH__EACH_MUTATOR(sync)) became_old += fh__track_age_stopped(&fh__mutator_of(sync)->track, scan->generation, to, keep);
   FH__BUMP(&fh__collector.became_old, became_old);
-  if (scan->generation == FH__OLD) fh__collect_arm(count_live() - found);
+  if (scan->generation == FH__OLD) fh__collect_arm(count_live());
   FH__STORE_(&fh__collector.young_since, scan->generation == FH__YOUNG ? fh__collector.young_since + 1 : 0, RELAXED);
 }
 

@@ -2,6 +2,7 @@
 #include "collect/garbage.h"
 
 #include "base/trap.h"
+#include "collect/closed.h"
 #include "object/cells.h"
 #include "ref/candidate.h"
 #include "ref/destroy.h"
@@ -17,6 +18,8 @@ struct sorting {
   struct fh__scan *scan;
   size_t count;
   bool finalizers;
+  bool private, published; /* there is such garbage */
+  bool earlier;            /* garbage of earlier collections is not finished yet */
 };
 
 static bool wants_finalizer(const fh_object *object) {
@@ -35,12 +38,17 @@ static struct fh__mutator *finisher_of(const struct sorting *sorting, const fh_o
   return owner->sync.taken && !owner->returning ? sorting->me : owner;
 }
 
-static void note_one(void *context, fh_object *object) {
+static void assign_one(void *context, fh_object *object) {
   struct sorting *sorting = context;
-  sorting->count++;
+  struct fh__mutator *finisher = finisher_of(sorting, object);
+  finisher->garbage_count++;
+  if (fh__is_published(object))
+    sorting->published = true;
+  else
+    sorting->private = true;
   if (!wants_finalizer(object)) return;
   sorting->finalizers = true;
-  finisher_of(sorting, object)->garbage_finalizes = true;
+  finisher->garbage_finalizes = true;
 }
 
 static void keep_published(void *context, fh__cell *cell) {
@@ -56,12 +64,6 @@ static void keep_for_finalizers(void *context, fh_object *object) {
   struct fh__mutator *finisher = finisher_of(sorting, object);
   if (finisher != sorting->me && finisher->garbage_finalizes)
     fh__cells_each(fh__type_of(object), object, keep_published, sorting->scan);
-}
-
-static void assign_one(void *context, fh_object *object) {
-  struct sorting *sorting = context;
-  sorting->count++;
-  finisher_of(sorting, object)->garbage_count++;
 }
 
 static bool make_list(struct fh__mutator *finisher) {
@@ -124,6 +126,8 @@ static void enlist_one(void *context, fh_object *object) {
   if (lose_weak(sorting->me, object)) finisher->garbage->runs_code = true; /* it is published: both are one */
   FH__STORE_(&object->fh__flags, FH__LOAD(&object->fh__flags, RELAXED) | FH__FLAG_GARBAGE, RELAXED);
   finisher->garbage->object[finisher->garbage->count++] = object;
+  fh__track_chunk_of(object->fh__slot)->garbage++;
+  sorting->count++;
 }
 
 struct crossing {
@@ -158,18 +162,27 @@ static void hand_out(struct fh__mutator *me) {
   }
 }
 
-size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan) {
-  struct sorting sorting = {me, scan, 0, false};
-  fh__scan_unmarked(scan, note_one, &sorting);
-  if (!sorting.count) return 0;
-  if (sorting.finalizers) fh__scan_unmarked(scan, keep_for_finalizers, &sorting);
-  sorting.count = 0;
+static bool lists_wait(void) {
+  struct fh__sync_local *sync;
+  for (FH__EACH_MUTATOR(sync))
+    if (fh__mutator_of(sync)->garbage || fh__mutator_of(sync)->finalizing_garbage) return true;
+  return false;
+}
+
+static size_t sort(struct fh__mutator *me, struct fh__scan *scan) {
+  struct sorting sorting = {.me = me, .scan = scan, .earlier = lists_wait()};
   fh__scan_unmarked(scan, assign_one, &sorting);
   if (!make_lists()) return SIZE_MAX;
+  if (sorting.finalizers) fh__scan_unmarked(scan, keep_for_finalizers, &sorting); /* the lists have room for more than is left */
   fh__scan_unmarked(scan, enlist_one, &sorting);
-  fh__scan_unmarked(scan, cross_one, &sorting);
+  if (sorting.earlier || (sorting.private && sorting.published)) fh__scan_unmarked(scan, cross_one, &sorting);
   hand_out(me);
   return sorting.count;
+}
+
+size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan) {
+  if (scan->marked == scan->objects) return 0;
+  return fh__garbage_take_closed(me, scan) ? me->garbage->count : sort(me, scan);
 }
 
 /* ---- finishing: finalizers and what they resurrect ---- */
@@ -323,8 +336,12 @@ static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
     rescued = let_go_of_rescued(me, list);
   }
   FH__BUMP(&me->counters.collected, list->count);
-  clear_all(list);
-  destroy_all(me, list);
+  if (list->closed) {
+    fh__garbage_free_closed(me, list);
+  } else {
+    clear_all(list);
+    destroy_all(me, list);
+  }
   fh__backend_free(list);
   return rescued;
 }

@@ -147,6 +147,7 @@ FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, u
     }
   }
   chunk->live = live;
+  chunk->garbage = 0;
   walk->objects += live;
 }
 
@@ -191,9 +192,14 @@ FH__INLINE bool claim(int32_t *refs, unsigned how) {
   return true;
 }
 
+FH__INLINE void push(struct fh__walk *walk, fh_object *object) {
+  walk->stack[walk->depth++] = object;
+  walk->objects++;
+}
+
 FH__INLINE void mark_child(struct fh__walk *walk, fh_object *child, unsigned how) {
   fh_object *leaving = fh__walk_leaving(walk);
-  if (claim(&walk->refs[fh__walk_leaving_slot(walk)], how)) walk->stack[walk->depth++] = leaving;
+  if (claim(&walk->refs[fh__walk_leaving_slot(walk)], how)) push(walk, leaving);
   fh__walk_turn(walk, child, how & PARTIAL);
 }
 
@@ -220,7 +226,7 @@ FH__INLINE void mark_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsig
   for (uint32_t at = 0; at < chunk->bump; at++) {
     uint64_t entry = chunk->entries[at];
     if (FH__LOAD(&refs[at], RELAXED) <= 0 || !fh__entry_is_object(entry) || !claim(&refs[at], how)) continue;
-    walk->stack[walk->depth++] = fh__entry_object(entry);
+    push(walk, fh__entry_object(entry));
     mark_stack(walk, how);
   }
 }
@@ -299,6 +305,7 @@ static void mark_by_crew(void *context, uint32_t worker) {
     mark_with_others(&walk, PARTIAL | CREW);
   else
     mark_with_others(&walk, CREW);
+  FH__ADD(&scan->marked, walk.objects, RELAXED); /* a sum, which is read after the pass */
   if (worker) fh__track_unreserve(stack, bytes);
 }
 
@@ -309,6 +316,7 @@ static void mark_alone(struct fh__scan *scan) {
     mark_chunks(&walk, PARTIAL);
   else
     mark_chunks(&walk, 0);
+  scan->marked = walk.objects;
 }
 
 void fh__scan_mark(struct fh__scan *scan) {
@@ -330,6 +338,7 @@ static void keep_cell(void *context, fh__cell *cell) {
   if (!child || !fh__scan_covers(scan, child->fh__slot) || scan->refs[child->fh__slot] == FH__SCAN_MARKED) return;
   scan->refs[child->fh__slot] = FH__SCAN_MARKED;
   scan->stack[scan->depth++] = child;
+  scan->marked++;
 }
 
 void fh__scan_keep(struct fh__scan *scan, fh_object *object) {
@@ -339,28 +348,4 @@ void fh__scan_keep(struct fh__scan *scan, fh_object *object) {
     fh_object *kept = scan->stack[--scan->depth];
     fh__cells_each(fh__type_of(kept), kept, keep_cell, scan);
   }
-}
-
-static void show_gathered(const struct fh__scan *scan, fh__scan_function *each, void *context) {
-  for (size_t i = 0; i < scan->gathered_count; i++) {
-    const struct fh__gathered *gathered = &scan->gathered[i];
-    if (scan->refs[gathered->slot] != FH__SCAN_MARKED) each(context, gathered->object);
-  }
-}
-
-void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context) {
-  if (scan->gathered) {
-    show_gathered(scan, each, context);
-    return;
-  }
-  struct fh__chunk *chunk;
-  for (FH__EACH_COVERED(scan, chunk))
-    for (uint32_t at = 0; at < chunk->bump; at++) {
-      int32_t refs = scan->refs[chunk->base + at];
-      if (FH__LIKELY(refs == FH__SCAN_MARKED)) continue;
-      uint64_t entry = chunk->entries[at];
-      if (!fh__entry_is_object(entry)) continue;
-      FH__ASSERT(refs == 0, "scan.refs");
-      if (refs == 0) each(context, fh__entry_object(entry));
-    }
 }

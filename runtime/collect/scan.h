@@ -29,6 +29,7 @@ struct fh__scan {
   size_t entries;      /* slots below it may be in use */
   size_t depth;        /* of the stack, outside of mark */
   uint64_t objects;    /* tracked objects seen */
+  uint64_t marked;     /* of these, alive; of several workers, after the pass */
   uint32_t generation; /* this one and the younger ones are looked at */
   bool settles;        /* candidates that it sees are settled (ref/candidate.h) */
   bool strays;         /* writes refs of objects that it does not cover */
@@ -61,10 +62,6 @@ bool fh__scan_candidates(struct fh__scan *scan, size_t most);
 /* After mark: keeps an object, and all that it reaches, alive for this collection. */
 void fh__scan_keep(struct fh__scan *scan, fh_object *object);
 
-/* Shows every object that was not marked. */
-typedef void fh__scan_function(void *context, fh_object *object);
-void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context);
-
 /* The first chunk from `number` on that is looked at, or NULL. A chunk that is not is not touched. */
 static inline struct fh__chunk *fh__scan_next_chunk(const struct fh__scan *scan, uint32_t number) {
   for (; number < fh__track.limit; number++) {
@@ -79,6 +76,29 @@ static inline struct fh__chunk *fh__scan_next_chunk(const struct fh__scan *scan,
   (chunk) = fh__scan_next_chunk((scan), 0);                                              \
   (chunk);                                                                               \
   (chunk) = fh__scan_next_chunk((scan), (chunk)->base / FH__CHUNK_ENTRIES + 1)
+
+/* Shows every object that was not marked. */
+typedef void fh__scan_function(void *context, fh_object *object);
+FH__INLINE void fh__scan_unmarked_in(const struct fh__scan *scan, const struct fh__chunk *chunk, fh__scan_function *each, void *context) {
+  const int32_t *refs = &scan->refs[chunk->base];
+  for (uint32_t at = 0; at < chunk->bump; at++) {
+    if (FH__LIKELY(refs[at] == FH__SCAN_MARKED)) continue;
+    uint64_t entry = chunk->entries[at];
+    if (fh__entry_is_object(entry)) each(context, fh__entry_object(entry));
+  }
+}
+FH__INLINE void fh__scan_unmarked(const struct fh__scan *scan, fh__scan_function *each, void *context) {
+  if (scan->marked == scan->objects) return;
+  if (scan->gathered) {
+    for (size_t i = 0; i < scan->gathered_count; i++) {
+      const struct fh__gathered *gathered = &scan->gathered[i];
+      if (scan->refs[gathered->slot] != FH__SCAN_MARKED) each(context, gathered->object);
+    }
+  } else {
+    struct fh__chunk *chunk;
+    for (FH__EACH_COVERED(scan, chunk)) fh__scan_unmarked_in(scan, chunk, each, context);
+  }
+}
 
 /* for (FH__EACH_CHUNK(chunk)) if (chunk) ... : the chunks of all mutators; NULL where a number is vacant. */
 #define FH__EACH_CHUNK(chunk)                                           \

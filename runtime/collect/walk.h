@@ -13,7 +13,7 @@ struct fh__walk {
   struct fh__scan *scan;
   fh_object **stack;  /* to be scanned */
   size_t depth;       /* of the stack */
-  uint64_t objects;   /* tracked objects seen */
+  uint64_t objects;   /* seen by the pass; marked by it */
   uint32_t worker;    /* 0: the collecting mutator */
   uint32_t at;        /* turns of the queue */
   fh_object *object[FH__PREFETCH]; /* step 1: the header is on its way */

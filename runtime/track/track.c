@@ -86,7 +86,7 @@ static struct fh__chunk *make_chunk(struct fh__track_local *track) {
     fh__backend_free(chunk);
     return NULL;
   }
-  if (chunk->base == 0) chunk->bump = 1; /* slot 0 means "not tracked" */
+  fh__chunk_reset(chunk);
   return chunk;
 }
 
@@ -171,23 +171,20 @@ static void set_generation(const struct fh__chunk *chunk, uint32_t generation) {
   fh__track.generation[chunk->base / FH__CHUNK_ENTRIES] = (uint8_t)generation;
 }
 
-/* What survives a collection is one generation older than the oldest that was collected. */
-static uint32_t older_than(uint32_t generation) { return generation < FH__OLD ? generation + 1 : FH__OLD; }
-
-/* Moves a chunk up, after a collection of `generation`; returns how many objects became old by that. Only an old collection settles what it
- * sees: what becomes old by another one is there to be looked at. */
-static uint64_t age_chunk(const struct fh__chunk *chunk, uint32_t generation) {
-  uint32_t to = older_than(generation);
+/* Moves a chunk up, after a collection of `generation`; returns how many objects became old by that. Only an old collection settles what
+ * it sees: what becomes old by another one is there to be looked at. */
+static uint64_t age_chunk(const struct fh__chunk *chunk, uint32_t generation, uint32_t to) {
   bool becomes_old = to == FH__OLD && fh__chunk_generation(chunk) != FH__OLD;
   set_generation(chunk, to);
   if (generation < FH__OLD) fh__track_touch(chunk->base);
-  return becomes_old ? chunk->live : 0;
+  return becomes_old ? fh__chunk_survivors(chunk) : 0;
 }
 
 /* A chunk of which little is left takes newborns again, and its survivors are young once more: else chunks would stay for the sake of
  * a few objects that outlive the others. */
 static bool rejuvenates(const struct fh__track_local *track, const struct fh__chunk *chunk, uint32_t generation) {
-  return generation == FH__OLD && chunk->live < FH__CHUNK_ENTRIES / 4 && track->current != &fh__no_chunk;
+  uint32_t few = generation == FH__OLD ? FH__CHUNK_ENTRIES / 4 : 1;
+  return fh__chunk_survivors(chunk) < few && track->current != &fh__no_chunk;
 }
 
 static void rejuvenate(struct fh__track_local *track, struct fh__chunk *chunk) {
@@ -196,19 +193,22 @@ static void rejuvenate(struct fh__track_local *track, struct fh__chunk *chunk) {
   track->current->next = chunk;
 }
 
-static uint64_t age_aged(struct fh__track_local *track, uint32_t generation) {
+/* Nothing is in it, nor will anybody ask for what was: garbage that waits to be finished may. */
+static bool is_empty(const struct fh__chunk *chunk) { return chunk->live == 0 || fh__chunk_is_unused(chunk); }
+
+static uint64_t age_aged(struct fh__track_local *track, uint32_t generation, uint32_t to) {
   uint64_t became_old = 0;
   struct fh__chunk **link = &track->aged, *chunk;
   while ((chunk = *link)) {
     bool collected = fh__chunk_generation(chunk) <= generation;
-    bool stays = !collected || (chunk->live > 0 && !rejuvenates(track, chunk, generation));
+    bool stays = !collected || (!is_empty(chunk) && !rejuvenates(track, chunk, generation));
     if (stays) {
-      if (collected) became_old += age_chunk(chunk, generation);
+      if (collected) became_old += age_chunk(chunk, generation, to);
       link = &chunk->next;
       continue;
     }
     *link = chunk->next;
-    if (chunk->live == 0)
+    if (is_empty(chunk))
       drop_chunk(chunk);
     else
       rejuvenate(track, chunk);
@@ -216,25 +216,41 @@ static uint64_t age_aged(struct fh__track_local *track, uint32_t generation) {
   return became_old;
 }
 
-static uint64_t age_young(struct fh__track_local *track, uint32_t generation) {
+/* A chunk of the ring in which nothing lives on: the next newborns want as many as the last ones used. What was not used since the
+ * last collection is too many. */
+static bool stays_for_newborns(const struct fh__chunk *chunk, uint32_t *keep) {
+  bool waits = !is_empty(chunk), used = chunk->live != 0 || !fh__chunk_is_unused(chunk);
+  if (waits) return true;
+  if (!used || *keep == 0) return false;
+  --*keep;
+  return true;
+}
+
+static uint64_t age_young(struct fh__track_local *track, uint32_t generation, uint32_t to, uint32_t keep) {
   uint64_t became_old = 0;
-  struct fh__chunk *before = track->current;
-  for (struct fh__chunk *chunk = before->next; chunk != track->current; chunk = before->next) {
+  struct fh__chunk *before = track->current, *chunk;
+  while ((chunk = before->next) != track->current) {
+    bool survives = fh__chunk_survivors(chunk) != 0;
+    if (!survives && stays_for_newborns(chunk, &keep)) {
+      if (is_empty(chunk)) fh__chunk_reset(chunk);
+      before = chunk;
+      continue;
+    }
     before->next = chunk->next;
-    if (chunk->live == 0) {
-      drop_chunk(chunk);
-    } else {
-      became_old += age_chunk(chunk, generation);
+    if (survives) {
+      became_old += age_chunk(chunk, generation, to);
       chunk->next = track->aged;
       track->aged = chunk;
+    } else {
+      drop_chunk(chunk);
     }
   }
   return became_old;
 }
 
-uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation) {
-  uint64_t became_old = age_young(track, generation); /* first: some of the aged ones join the ring */
-  if (generation > FH__YOUNG) became_old += age_aged(track, generation);
+uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation, uint32_t to, uint32_t keep) {
+  uint64_t became_old = age_young(track, generation, to, keep); /* first: some of the aged ones join the ring */
+  if (generation > FH__YOUNG) became_old += age_aged(track, generation, to);
   lower_limit();
   return became_old;
 }

@@ -38,7 +38,8 @@ struct fh__chunk {
   uint32_t owner;      /* id of the mutator that fills it; written once */
   uint32_t bump;       /* entries ever used; the owner's */
   uint32_t free;       /* 1 + first free entry, 0: none; the owner's */
-  uint32_t live;       /* objects that the collector counted in its last stop */
+  uint32_t live;       /* objects that the collector counted when it looked at it last */
+  uint32_t garbage;    /* of these, those that were garbage then */
   struct fh__chunk *next; /* ring of the owner's young chunks, or list of its aged ones */
   uint64_t entries[FH__CHUNK_ENTRIES];
 };
@@ -104,11 +105,21 @@ void fh__track_init(struct fh__track_local *track, uint32_t owner);
 /* Opens another chunk for the object. False: no memory, nothing changed. *due_out is set if a collection is due. */
 bool fh__track_add_slow(struct fh__track_local *track, fh_object *object, bool *due_out);
 void fh__track_forget_remote(struct fh__chunk *chunk, uint32_t slot);
-/* Stopped, after a collection of `generation` and the younger ones: of a mutator's chunks of these, frees those in which `live` is zero,
- * and the others are older now; but for the one that newborns go to. Returns how many objects became old. */
-uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation);
+/* Stopped, after a collection of `generation` and the younger ones: a mutator's chunks of these in which something lives on belong to the
+ * generation `to` now, but for the one that newborns go to; of the others, newborns get those that were in use, up to `keep` of them,
+ * and the rest is freed. Returns how many objects became old. */
+uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation, uint32_t to, uint32_t keep);
 void fh__track_finish(struct fh__track_local *track);
 void fh__track_finish_shared(void);
+
+/* What the collector saw there, and will be there when the garbage is gone. */
+FH__INLINE uint32_t fh__chunk_survivors(const struct fh__chunk *chunk) { return chunk->live - chunk->garbage; }
+/* Stopped, or by its mutator: nothing of it is in use, or will be asked for. */
+FH__INLINE void fh__chunk_reset(struct fh__chunk *chunk) {
+  chunk->bump = chunk->base == 0; /* slot 0 means "not tracked" */
+  chunk->free = 0;
+}
+FH__INLINE bool fh__chunk_is_unused(const struct fh__chunk *chunk) { return chunk->bump == (chunk->base == 0); }
 
 /* Gives the object an entry of the current chunk; false: it is full, take the slow way. */
 FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object) {

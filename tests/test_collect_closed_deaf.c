@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* Garbage of which nothing is left to do but to free its memory.
+ *
+ * Claims: it is taken exactly if all of it is of plain types, refers to nothing but itself, has no weak references, and is published or the
+ * collecting mutator's own [garbage.closed]; if it is not, nothing happened; what lives beside it in its chunks stays, and its entries
+ * are used again; counts, accounts and the census agree afterwards, whatever is mixed.
+ * Real: the whole runtime; collections happen only where a test asks for them. */
+#include "support/support.h"
+
+#include "collect/closed.h"
+#include "ref/merge.h"
+#include "sync/stop.h"
+
+#include <freehold/weak.h>
+
+struct plain {
+  fh_object fh;
+  struct plain *left, *right;
+};
+static const fh_ref plain_refs[] = {FH_FIELD(struct plain, left), FH_FIELD(struct plain, right), FH_END};
+static const fh_type_spec plain_spec = {.name = "plain", .size = sizeof(struct plain), .refs = plain_refs};
+
+struct single {
+  fh_object fh;
+  void *only;
+};
+static const fh_ref single_refs[] = {FH_FIELD(struct single, only), FH_END};
+static const fh_type_spec single_spec = {.name = "single", .size = sizeof(struct single), .refs = single_refs};
+
+static const fh_type_spec leaf_spec = {.name = "leaf", .size = sizeof(fh_object)};
+
+static fh_type *type_of(const fh_type_spec *spec) {
+  fh_type *type;
+  require(fh_type_register(spec, &type) == FH_OK);
+  return type;
+}
+static struct plain *plain_new(void) {
+  struct plain *p = fh_new(type_of(&plain_spec));
+  require(p);
+  return p;
+}
+
+/* Two that refer to each other; the caller owns a reference to the first. */
+static struct plain *pair(void) {
+  struct plain *a = plain_new(), *b = plain_new();
+  fh_set(a, left, b);
+  fh_set(b, left, a);
+  fh_release(b);
+  return a;
+}
+
+static int setup(void **state) {
+  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
+  return 0;
+}
+
+/* Whether what is garbage now would be taken: it is found, and if it was taken it is given to the mutator, who finishes it. */
+static bool is_taken(size_t *count_out) {
+  struct fh__mutator *me = fh__self();
+  struct fh__scan scan;
+  fh__mutator_lock_stop(me, fh__merge_own);
+  fh__stop_begin(&me->sync);
+  fh__merge_all_stopped(me);
+  fh__scan_begin(&scan, FH__OLD);
+  fh__scan_subtract(&scan);
+  fh__scan_mark(&scan);
+  bool taken = fh__garbage_take_closed(me, &scan);
+  *count_out = taken ? me->garbage->count : (size_t)(scan.objects - scan.marked);
+  fh__scan_end(&scan);
+  fh__stop_end(&me->sync);
+  fh__garbage_finish(me);
+  return taken;
+}
+
+static void expect_taken(bool taken, size_t count) {
+  size_t found;
+  assert_int_equal(is_taken(&found), taken);
+  assert_int_equal(found, count);
+  assert_int_equal(fh_check_heap(), FH_OK);
+  if (!taken) assert_int_equal(fh_collect(2), count); /* nothing had happened */
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
+static void own_and_published_cycles_are_taken(void **state) {
+  fh_release(pair());
+  expect_taken(true, 2);
+  struct plain *published = pair();
+  fh_publish(published);
+  fh_release(published);
+  fh_release(pair());
+  expect_taken(true, 4);
+  struct single *loop = fh_new(type_of(&single_spec));
+  fh_set(loop, only, loop);
+  fh_release(loop);
+  expect_taken(true, 1);
+  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
+  assert_int_equal(fh_type_live(type_of(&single_spec)), 0);
+}
+
+static void what_refers_to_others_is_not(void **state) {
+  struct plain *live = plain_new(), *a = pair();
+  fh_set(a, right, live);
+  fh_release(a);
+  expect_taken(false, 2);
+  assert_true(fh_refcount(live) == 1);
+
+  a = pair();
+  fh_field_give(a, &a->right, fh_new(type_of(&leaf_spec))); /* not tracked */
+  fh_release(a);
+  expect_taken(false, 2);
+  fh_release(live);
+}
+
+static void what_has_more_to_do_is_not(void **state) {
+  struct plain *a = pair();
+  fh_weak *weak = fh_weak_new(a);
+  fh_release(a);
+  expect_taken(false, 2);
+  assert_null(fh_weak_get(weak));
+  fh_release(weak);
+
+  struct node *n = node_new(1); /* has a dealloc */
+  fh_set(n, left, n);
+  fh_release(n);
+  fh_release(pair());
+  expect_taken(false, 3);
+}
+
+static struct gate made = GATE, leave = GATE;
+static void make_and_wait(void *unused) {
+  fh_release(pair());
+  gate_open(&made, 1);
+  gate_await_running(&leave, 1);
+}
+
+static void anothers_private_garbage_is_not(void **state) {
+  if (fh_design_get() != FH_DESIGN_BIASED) skip(); /* the others have none */
+  struct companion companion;
+  size_t found;
+  companion_start(&companion, make_and_wait, NULL);
+  gate_await(&made, 1);
+  assert_false(is_taken(&found));
+  assert_int_equal(found, 2);
+  assert_int_equal(fh_collect(2), 2);
+  gate_open(&leave, 1);
+  companion_join(&companion);
+  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
+}
+
+static void entries_are_used_again(void **state) {
+  enum { MANY = 3 * FH__CHUNK_ENTRIES };
+  struct plain *live[8];
+  for (int round = 0; round < 20; round++) {
+    for (int i = 0; i < 8; i++) {
+      live[i] = pair();
+      for (int k = 0; k < MANY / 16; k++) fh_release(pair());
+    }
+    uint32_t limit = fh__track.limit;
+    fh_collect(round % 3);
+    for (int i = 0; i < 8; i++) require(fh_refcount(live[i]) == 2 && fh_refcount(live[i]->left) == 1);
+    for (int i = 0; i < 8; i++) fh_release(live[i]);
+    if (round > 3) require(fh__track.limit <= limit + 1);
+    require(fh_check_heap() == FH_OK);
+  }
+  fh_collect(2);
+  fh_collect(2);
+  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
+}
+
+static void whatever_is_mixed_adds_up(void **state) {
+  uint64_t x = 1;
+  struct plain *kept[16] = {NULL};
+  for (size_t round = scaled(300); round; round--) {
+    for (int i = 0; i < 40; i++) {
+      x = x * 6364136223846793005u + 1442695040888963407u;
+      struct plain *a = pair();
+      uint64_t what = (x >> 33) % 8;
+      if (what == 0) fh_publish(a);
+      if (what == 1 && kept[(x >> 50) % 16]) fh_set(a, right, kept[(x >> 50) % 16]);
+      if (what == 2) {
+        fh_drop(&kept[(x >> 50) % 16]);
+        kept[(x >> 50) % 16] = fh_retain(a);
+      }
+      if (what == 3) fh_set(a->left, right, a);
+      fh_release(a);
+    }
+    (void)fh_collect((int)(x >> 60) % 3);
+  }
+  for (int i = 0; i < 16; i++) fh_drop(&kept[i]);
+  fh_collect(2);
+  fh_collect(2);
+  assert_int_equal(fh_check_heap(), FH_OK);
+  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
+}
+
+#define by_hand(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      by_hand(own_and_published_cycles_are_taken), by_hand(what_refers_to_others_is_not), by_hand(what_has_more_to_do_is_not),
+      by_hand(anothers_private_garbage_is_not),    by_hand(entries_are_used_again),       by_hand(whatever_is_mixed_adds_up),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
