@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/safepoint.h"
 
-#include <freehold/gc.h>
-
 #include "base/trap.h"
-#include "collect/check.h"
 #include "collect/collect.h"
 #include "collect/garbage.h"
 #include "mutator/pressure.h"
@@ -44,7 +41,7 @@ static FH__COLD void hand_over(struct fh__mutator *me) {
 
 /* In torture builds COLLECT is always up, so that every safepoint comes here; each generation has its turn. */
 static void torture(struct fh__mutator *me) {
-  if (!FH__TORTURE || !fh_gc_is_enabled()) return;
+  if (!FH__TORTURE || !FH__LOAD(&fh__shared.gc_enabled, RELAXED)) return;
   uint32_t turn = fh__torture_turn(&me->torture_turns);
   if (turn) fh__collect(me, turn % FH__GENERATIONS);
 }
@@ -137,6 +134,16 @@ void fh__safepoint_settle(struct fh__mutator *me) {
   }
 }
 
+size_t fh__safepoint_collect(struct fh__mutator *me, uint32_t generation) {
+  fh__critical_suspend(me);
+  FH__AND(&me->sync.attention, ~(uint32_t)FH__ATTEND_COLLECT, SEQ_CST); /* this is the collection that was due */
+  run_once(me);
+  size_t found = fh__collect(me, generation);
+  run_once(me);
+  fh__critical_resume(me);
+  return found;
+}
+
 struct fh__mutator *fh__self_at_safepoint(const char *call) {
   struct fh__mutator *me = fh__self_or_trap(call, NULL);
   if (FH__CHECKED && me->in_dealloc) fh__misuse(call, NULL, "a safepoint inside dealloc");
@@ -151,59 +158,4 @@ void fh_housekeep(void) {
 void fh_settle(void) {
   struct fh__mutator *me = fh__self_at_safepoint("fh_settle");
   if (me) fh__safepoint_settle(me);
-}
-
-/* ---- the collector's public face ---- */
-
-size_t fh_collect(int generation) {
-  struct fh__mutator *me = fh__self_at_safepoint("fh_collect");
-  if (!me) return 0;
-  fh__critical_suspend(me);
-  FH__AND(&me->sync.attention, ~(uint32_t)FH__ATTEND_COLLECT, SEQ_CST); /* this is the collection that was due */
-  run_once(me);
-  size_t found = fh__collect(me, generation < FH__YOUNG ? FH__YOUNG : generation > FH__OLD ? FH__OLD : (uint32_t)generation);
-  run_once(me);
-  fh__critical_resume(me);
-  return found;
-}
-
-fh_status fh_check_heap(void) {
-  struct fh__mutator *me = fh__self_at_safepoint("fh_check_heap");
-  if (!me) return FH_EAGAIN;
-  fh__critical_suspend(me);
-  fh_status status = fh__check_heap(me);
-  fh__critical_resume(me);
-  return status;
-}
-
-void fh_gc_enable(void) { FH__STORE_(&fh__shared.gc_enabled, true, RELAXED); }
-void fh_gc_disable(void) { FH__STORE_(&fh__shared.gc_enabled, false, RELAXED); }
-bool fh_gc_is_enabled(void) { return FH__LOAD(&fh__shared.gc_enabled, RELAXED); }
-bool fh_gc_is_tracked(const void *object) { return fh__type_of(object)->tracked; }
-
-/* ---- thresholds ---- */
-
-static const uint64_t most[FH__GENERATIONS] = {(uint64_t)1 << 31, (uint64_t)1 << 31, 10000};
-
-fh_status fh_gc_thresholds_set(const uint64_t thresholds[3]) {
-  for (int i = 0; i < FH__GENERATIONS; i++)
-    if (!thresholds[i] || thresholds[i] > most[i]) return FH_EINVAL;
-  for (int i = 0; i < FH__GENERATIONS; i++) FH__STORE_(&fh__collector.threshold[i], thresholds[i], RELAXED);
-  FH__STORE_(&fh__track.due, thresholds[FH__YOUNG], RELAXED);
-  return FH_OK;
-}
-
-void fh_gc_thresholds_get(uint64_t thresholds_out[3]) {
-  for (int i = 0; i < FH__GENERATIONS; i++) thresholds_out[i] = FH__LOAD(&fh__collector.threshold[i], RELAXED);
-}
-
-void fh_gc_counts(uint64_t counts_out[3]) {
-  counts_out[FH__YOUNG] = FH__LOAD(&fh__track.opened, RELAXED);
-  counts_out[FH__MIDDLE] = FH__LOAD(&fh__collector.young_since, RELAXED);
-  counts_out[FH__OLD] = FH__LOAD(&fh__collector.became_old, RELAXED);
-}
-
-int fh_gc_generation(const void *object) {
-  const fh_object *header = object;
-  return fh__type_of(header)->tracked && header->fh__slot ? (int)fh__track_generation_of(header->fh__slot) : -1;
 }

@@ -14,6 +14,8 @@ void fh__safepoint_housekeep(struct fh__mutator *me);
 struct fh__mutator *fh__self_at_safepoint(const char *call);
 /* Housekeeping and full collections until nothing changes any more. */
 void fh__safepoint_settle(struct fh__mutator *me);
+/* A safepoint with a collection in it; returns as fh__collect. */
+size_t fh__safepoint_collect(struct fh__mutator *me, uint32_t generation);
 
 /* By a mutator that left ATTACHED: tells those who may have waited for just that. */
 void fh__tell_departure(struct fh__mutator *me);
