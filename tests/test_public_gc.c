@@ -378,7 +378,7 @@ static void keep_much_and_make_little(void) {
 }
 
 static void the_share_of_the_living_puts_collections_off(void **state) {
-  run_with(&(fh_options){.gc_threshold = 1, .gc_percent = 100}, keep_much_and_make_little);
+  run_with(&(fh_options){.gc_threshold = 1, .gc_percent = 100, .gc_overhead = 100}, keep_much_and_make_little);
 }
 
 /* ---- the checker ---- */

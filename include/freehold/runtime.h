@@ -97,6 +97,8 @@ typedef void (*fh_straggler_function)(void *context, const fh_straggler *straggl
  * | fork               |         | fh_fork         | follow           | what fork() means                                |
  * | gc_threshold       | entries | 1..2^31         | 65,536           | tracked entries opened before a collection is due|
  * | gc_percent         | percent | 1..10,000       | 100              | growth of what is old before all is collected    |
+ * | gc_overhead        | percent | 1..100          | 25               | goal: time that old collections take; 100: none  |
+ * | gc_pause_us        | us      | 1..1,000,000    | no goal          | goal: how long a young collection stops the world|
  * | gil_switch_us      | us      | 1..1,000,000    | 5,000            | gil: how long a holder runs while others wait    |
  * | gc_workers         | threads | 1..32           | the processors   | how many threads that it stopped may help a collection|
  * | watchdog_ms        | ms      | 1..3,600,000,OFF| 5,000            | how long waits may last before stragglers are named|
@@ -116,6 +118,8 @@ typedef struct fh_options {
   uint32_t fork;
   uint32_t gc_threshold;
   uint32_t gc_percent;
+  uint32_t gc_overhead;
+  uint32_t gc_pause_us;
   uint32_t gil_switch_us;
   uint32_t watchdog_ms;
   uint32_t gc_workers;

@@ -32,6 +32,14 @@ typedef struct fh_generation_stats {
   uint64_t collections;
   uint64_t scanned; /* objects looked at */
   uint64_t found;   /* garbage, finalizers' resurrections included */
+  uint64_t collected;     /* of that, destroyed so far: what other mutators have yet to finish is missing */
+  uint64_t resurrected;   /* of that, alive again: by finalizers, or kept for want of memory for the second look */
+  uint64_t uncollectable; /* garbage that could not be freed for want of memory; a later collection may count it again */
+  uint64_t saved;         /* of `found`, kept by FH_GC_SAVE */
+  uint64_t failed;        /* collections that found no memory */
+  fh_histogram time_to_stop; /* these three: of each collection, failed ones too */
+  fh_histogram pause;        /* the world stood still; a second look is in fh_stats.time_stopped only */
+  fh_histogram total;        /* from the request to the end of finalizers and destruction */
 } fh_generation_stats;
 
 typedef struct fh_stats {
@@ -96,6 +104,8 @@ typedef struct fh_stats {
   uint64_t collected;          /* objects found to be garbage and destroyed */
   uint64_t scanned;            /* objects looked at, all collections together */
   fh_generation_stats generation[3]; /* young, middle, old */
+  uint64_t young_due;          /* entries opened that make a collection due: the threshold, or less by the goal for the pause */
+  uint64_t old_due;            /* objects that have to become old: by the percentage, or more by the goal for the overhead */
   fh_histogram gc_total;       /* a whole collection: stop, work, resume, finalizers, destruction */
 } fh_stats;
 

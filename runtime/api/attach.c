@@ -10,6 +10,7 @@
 #include "api/safepoint.h"
 #include "base/trap.h"
 #include "base/where.h"
+#include "collect/callback.h"
 #include "collect/garbage.h"
 #include "mutator/lost.h"
 #include "ref/destroy.h"
@@ -70,6 +71,7 @@ static void resume_work(struct fh__mutator *me) {
   me->destroying = me->finalizing = me->collecting = me->telling = false;
   if (me->finalized_now) fh__ref_end_finalizer(me);
   if (me->weak_called) fh__weak_end_callback(me);
+  fh__callback_left(me);
   fh__garbage_resume(me);
   if (interrupted) fh__attend(&me->sync, FH__ATTEND_WORK);
   if (me->events) fh__attend(&me->sync, FH__ATTEND_LIMIT);
@@ -264,8 +266,8 @@ void fh_detach(void) {
     leave_nested(me);
     return;
   }
-  if (FH__CHECKED && (me->telling || me->finalized_now || me->weak_called || me->finalizing_garbage))
-    fh__misuse("fh_detach", NULL, "the last detach, inside a finalizer, a weak callback or the memory callback");
+  if (FH__CHECKED && (me->telling || me->finalized_now || me->weak_called || me->finalizing_garbage || me->gc_callback))
+    fh__misuse("fh_detach", NULL, "the last detach, inside a finalizer or a callback of the runtime's");
   fh__unbind(me);
 }
 

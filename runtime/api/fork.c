@@ -15,6 +15,7 @@
 #include "api/safepoint.h"
 #include "base/trap.h"
 #include "base/where.h"
+#include "collect/callback.h"
 #include "mutator/lost.h"
 #include "ref/relief.h"
 #include "ref/slot.h"
@@ -34,6 +35,7 @@ static void lock_everything(void) {
   fh__mutex_lock(&fh__registry.lock);
   fh__mutex_lock(&fh__track.lock);
   fh__roots_lock();
+  fh__callbacks_lock();
   fh__mutex_lock(&fh__durations.lock);
   fh__types_lock();
 }
@@ -41,6 +43,7 @@ static void lock_everything(void) {
 static void unlock_everything(void) {
   fh__types_unlock();
   fh__mutex_unlock(&fh__durations.lock);
+  fh__callbacks_unlock();
   fh__roots_unlock();
   fh__mutex_unlock(&fh__track.lock);
   fh__mutex_unlock(&fh__registry.lock);
@@ -101,6 +104,7 @@ static void bury_the_lost(struct fh__mutator *survivor) {
     struct fh__mutator *mutator = fh__mutator_of(sync);
     if (mutator == survivor || !FH__LOAD(&sync->bound, RELAXED)) continue;
     fh__locks_of_lost(mutator, survivor);
+    fh__callback_lost_locked(mutator);
     fh__lost_bury(mutator);
   }
 }

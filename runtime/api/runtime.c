@@ -14,7 +14,10 @@
 #include "api/weak.h"
 #include "base/clock.h"
 #include "base/trap.h"
+#include "collect/callback.h"
 #include "collect/collect.h"
+#include "collect/pace.h"
+#include "collect/saved.h"
 #include "memory/system.h"
 #include "mutator/pressure.h"
 #include "mutator/straggler.h"
@@ -56,6 +59,7 @@ static fh_status fill_options(fh_options *filled, const fh_options *given, size_
   }
   if (filled->flags >= FH_OPTION_NO_CANDIDATES << 1) return FH_EINVAL;
   if (!fits(filled->watchdog_ms, 3600000) && filled->watchdog_ms != FH_WATCHDOG_OFF) return FH_EINVAL;
+  if (!fits(filled->gc_overhead, FH__PACE_NO_OVERHEAD) || !fits(filled->gc_pause_us, 1000000)) return FH_EINVAL;
   if (!fits(filled->design, FH__SWITCHABLE ? FH_DESIGN_GIL : FH_DESIGN_BIASED) || !fits(filled->fork, FH_FORK_FORBID)) return FH_EINVAL;
   if (!fits(filled->gc_threshold, (uint64_t)1 << 31) || !fits(filled->gc_percent, 10000) || !fits(filled->limbo_batch, (size_t)1 << 30) ||
       !fits(filled->gil_switch_us, 1000000) || !fits(filled->gc_workers, FH__CREW_MAX))
@@ -63,6 +67,7 @@ static fh_status fill_options(fh_options *filled, const fh_options *given, size_
   if (!filled->gc_threshold) filled->gc_threshold = FH__GC_THRESHOLD;
   if (!filled->gc_percent) filled->gc_percent = 100;
   if (!filled->gc_workers) filled->gc_workers = default_workers();
+  if (!filled->gc_overhead) filled->gc_overhead = FH__GC_OVERHEAD;
   if (!filled->watchdog_ms) filled->watchdog_ms = FH__WATCHDOG_MS;
   if (!filled->gil_switch_us) filled->gil_switch_us = FH__GIL_SWITCH_US;
   if (!filled->limbo_batch) filled->limbo_batch = FH__LIMBO_BATCH;
@@ -170,6 +175,8 @@ static void free_everything(void) {
   fh__relief_finish();
   fh__registry.adoptions = 0;
   fh__roots_finish();
+  fh__callbacks_finish();
+  fh__saved_finish();
   fh__track_finish_shared();
   fh__weak_finish();
   fh__weak_forget_type();
@@ -192,6 +199,7 @@ static uint64_t end(void) {
   uint32_t count = fh__registry_count();
   for (uint32_t id = 1; id <= count; id++) {
     fh__bind_for_shutdown(id);
+    if (id == 1) fh__collect_keep_nothing(fh__self());
     fh__roots_clear();
     if (id == count) fh__safepoint_settle(fh__self());
     fh__unbind(fh__self()); /* finishes its work */

@@ -86,6 +86,11 @@ static void add_durations(fh_stats *stats) {
   stats->time_to_stop = fh__durations.time_to_stop;
   stats->time_stopped = fh__durations.time_stopped;
   stats->gc_total = fh__durations.gc_total;
+  for (int i = 0; i < FH__GENERATIONS; i++) {
+    stats->generation[i].time_to_stop = fh__collect_durations.time_to_stop[i];
+    stats->generation[i].pause = fh__collect_durations.pause[i];
+    stats->generation[i].total = fh__collect_durations.total[i];
+  }
   fh__mutex_unlock(&fh__durations.lock);
 }
 
@@ -94,6 +99,11 @@ static void add_generation(fh_stats *stats, int i) {
   generation->collections = FH__LOAD(&fh__collector.collections[i], RELAXED);
   generation->scanned = FH__LOAD(&fh__collector.scanned[i], RELAXED);
   generation->found = FH__LOAD(&fh__collector.found[i], RELAXED);
+  generation->collected = FH__LOAD(&fh__collector.collected[i], RELAXED);
+  generation->resurrected = FH__LOAD(&fh__collector.resurrected[i], RELAXED);
+  generation->uncollectable = FH__LOAD(&fh__collector.uncollectable[i], RELAXED);
+  generation->saved = FH__LOAD(&fh__collector.saved[i], RELAXED);
+  generation->failed = FH__LOAD(&fh__collector.failures[i], RELAXED);
   stats->collections += generation->collections;
   stats->scanned += generation->scanned;
 }
@@ -119,6 +129,8 @@ static void fill(fh_stats *stats) {
   stats->grace_periods = FH__LOAD(&fh__grace.completed, RELAXED);
   for (int i = 0; i < FH__GENERATIONS; i++) add_generation(stats, i);
   stats->collections_failed = FH__LOAD(&fh__collector.failed, RELAXED);
+  stats->young_due = FH__LOAD(&fh__collector.young_due, RELAXED);
+  stats->old_due = fh__collect_old_due();
   add_durations(stats);
 }
 

@@ -37,6 +37,7 @@ enum {
   FH__LIMBO_BATCH = FH__PICK(262144, 64),      /* default of fh_options.limbo_batch */
   FH__HEAP_DEBT = FH__PICK(4 << 20, 1024),     /* bytes freed for a sleeper before its heap is tidied in its place */
   FH__GC_THRESHOLD = FH__PICK(65536, 64),      /* default of fh_options.gc_threshold */
+  FH__GC_OVERHEAD = 25,                        /* default of fh_options.gc_overhead */
   FH__WATCHDOG_MS = 5000,                      /* default of fh_options.watchdog_ms */
   FH__WEAK_SHARDS = FH__PICK(64, 2),           /* locks of the table of weakly referenced objects */
   FH__GIL_SWITCH_US = FH__PICK(5000, 50),      /* default of fh_options.gil_switch_us */

@@ -204,7 +204,7 @@ fh_status fh__check_heap(struct fh__mutator *me) {
   struct check check = {.findings = 0};
   fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);
-  fh__scan_begin(&check.scan, FH__OLD);
+  fh__scan_begin(&check.scan, FH__FROZEN);
   check_chunks(&check);
   check_refs(&check);
   check_mutators(&check);

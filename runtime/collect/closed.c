@@ -52,7 +52,7 @@ bool fh__garbage_take_closed(struct fh__mutator *me, struct fh__scan *scan) {
   size_t room = (size_t)(scan->objects - scan->marked);
   struct closing closing = {.me = me, .plain = true, .list = fh__backend_alloc(sizeof *closing.list + room * sizeof(fh_object *))};
   if (!closing.list) return false;
-  *closing.list = (struct fh__garbage){.closed = true};
+  *closing.list = (struct fh__garbage){.generation = scan->generation, .closed = true};
   fh__scan_unmarked(scan, look_at, &closing);
   struct fh__garbage *list = closing.list;
   if (!closing.plain || closing.outgoing) {

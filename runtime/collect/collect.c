@@ -3,7 +3,10 @@
 
 #include "base/clock.h"
 #include "base/trap.h"
+#include "collect/callback.h"
 #include "collect/garbage.h"
+#include "collect/pace.h"
+#include "collect/saved.h"
 #include "collect/scan.h"
 #include "mutator/lost.h"
 #include "mutator/pressure.h"
@@ -13,6 +16,7 @@
 #include "sync/stop.h"
 
 struct fh__collector fh__collector;
+struct fh__collect_durations fh__collect_durations;
 
 /* ---- the trigger ----
  *
@@ -20,7 +24,7 @@ struct fh__collector fh__collector;
  * little else. Every so many of them, the middle generation is looked at as well: at what survived them, each object once. An old
  * one, which looks at everything, is due when as many objects became old as max(threshold, percent of what lived after the last
  * one). So an object is scanned once young, once in the middle, and while it is old at most 100 / percent times for each object
- * that became old: work in proportion to allocation, whatever lives. */
+ * that became old: work in proportion to allocation, whatever lives. The goals (collect/pace.h) change both figures within bounds. */
 
 void fh__collect_arm(uint64_t live) {
   fh__collector.live = live;
@@ -32,14 +36,32 @@ void fh__collect_arm(uint64_t live) {
 
 /* After any collection: the next young one is so far away. */
 static void arm_young(void) {
-  FH__STORE_(&fh__track.due, FH__LOAD(&fh__collector.threshold[FH__YOUNG], RELAXED), RELAXED);
+  FH__STORE_(&fh__track.due, FH__LOAD(&fh__collector.young_due, RELAXED), RELAXED);
   FH__STORE_(&fh__track.opened, 0, RELAXED);
+}
+
+void fh__collect_pace_anew(void) {
+  uint64_t young = FH__LOAD(&fh__collector.threshold[FH__YOUNG], RELAXED);
+  FH__STORE_(&fh__collector.young_due, young, RELAXED);
+  FH__STORE_(&fh__track.due, young, RELAXED);
+}
+
+/* Nothing is put off while memory is short. */
+uint64_t fh__collect_old_due(void) {
+  uint64_t due = FH__LOAD(&fh__collector.old_due, RELAXED);
+  return fh__pressure_is_on() ? due : fh__pace_stretched(due, FH__LOAD(&fh__collector.stretch, RELAXED));
 }
 
 void fh__collect_start(const fh_options *options) {
   fh__collector = (struct fh__collector){.threshold = {options->gc_threshold, FH__MIDDLE_EVERY, options->gc_percent},
-                                          .by_marks = !(options->flags & FH_OPTION_NO_CANDIDATES)};
+                                          .by_marks = !(options->flags & FH_OPTION_NO_CANDIDATES),
+                                         .stretch = FH__PACE_STRETCH_LEAST,
+                                         .old_ended_ns = fh__clock_ns()};
+  fh__mutex_lock(&fh__durations.lock);
+  fh__collect_durations = (struct fh__collect_durations){0};
+  fh__mutex_unlock(&fh__durations.lock);
   fh__collect_arm(0);
+  fh__collect_pace_anew();
   arm_young();
 }
 
@@ -50,7 +72,7 @@ bool fh__collect_is_due(void) {
 }
 
 static uint32_t generation_due(void) {
-  if (fh__pressure_is_emergency() || FH__LOAD(&fh__collector.became_old, RELAXED) >= FH__LOAD(&fh__collector.old_due, RELAXED)) return FH__OLD;
+  if (fh__pressure_is_emergency() || FH__LOAD(&fh__collector.became_old, RELAXED) >= fh__collect_old_due()) return FH__OLD;
   bool middle = FH__LOAD(&fh__collector.young_since, RELAXED) >= FH__LOAD(&fh__collector.threshold[FH__MIDDLE], RELAXED);
   return middle ? FH__MIDDLE : FH__YOUNG;
 }
@@ -61,7 +83,7 @@ static uint32_t generation_due(void) {
 static uint64_t count_live(void) {
   uint64_t live = 0;
   struct fh__chunk *chunk;
-  for (FH__EACH_CHUNK(chunk)) live += chunk ? fh__chunk_survivors(chunk) : 0;
+  for (FH__EACH_CHUNK(chunk)) live += chunk && fh__chunk_generation(chunk) < FH__FROZEN ? fh__chunk_survivors(chunk) : 0;
   return live;
 }
 
@@ -87,8 +109,9 @@ static void age(const struct fh__scan *scan, size_t found) {
 static bool little_is_touched(void) {
   uint32_t touched = 0;
   for (uint32_t number = 0; number < fh__track.limit; number++)
-    touched += fh__track.generation[number] < FH__OLD || FH__LOAD(&fh__track.touched[number], RELAXED);
-  return touched <= fh__track.limit / 4 + 1;
+    touched += fh__track.generation[number] < FH__OLD ||
+               (fh__track.generation[number] == FH__OLD && FH__LOAD(&fh__track.touched[number], RELAXED));
+  return touched <= (fh__track.limit - fh__track.frozen) / 4 + 1;
 }
 
 static bool may_start_from_candidates(uint32_t generation) {
@@ -144,39 +167,133 @@ static size_t collect_stopped(struct fh__mutator *me, uint32_t generation) {
   return find_garbage(me, generation);
 }
 
+/* In the stop: what the generation's counters have come to. Those that others write they cannot write now. */
+struct tally {
+  uint64_t scanned, found, saved, uncollectable, failed;
+};
+
+static struct tally tally(uint32_t generation) {
+  return (struct tally){fh__collector.scanned[generation], fh__collector.found[generation], fh__collector.saved[generation],
+                        fh__collector.uncollectable[generation], fh__collector.failed};
+}
+
+static void note_outcome(fh_gc_event *event, const struct tally *before) {
+  struct tally after = tally((uint32_t)event->generation);
+  event->scanned = after.scanned - before->scanned;
+  event->found = after.found - before->found;
+  event->saved = after.saved - before->saved;
+  event->uncollectable = after.uncollectable - before->uncollectable;
+  event->failed = after.failed != before->failed;
+  if (event->failed) FH__BUMP(&fh__collector.failures[event->generation], 1);
+}
+
+/* In the stop, at its end. Old collections that nobody asked for are what the goal for the overhead is about. */
+void fh__collect_keep_pace(const fh_gc_event *event, bool was_due, uint64_t now) {
+  const fh_options *options = &fh__shared.options;
+  if (event->generation == FH__YOUNG) {
+    uint64_t set = FH__LOAD(&fh__collector.threshold[FH__YOUNG], RELAXED);
+    uint64_t next = fh__pace_young(fh__collector.young_due, set, event->pause_ns, (uint64_t)options->gc_pause_us * 1000u);
+    FH__STORE_(&fh__collector.young_due, next, RELAXED);
+    FH__STORE_(&fh__track.due, next, RELAXED);
+  }
+  if (event->generation < FH__OLD || event->failed) return;
+  if (was_due && !fh__pressure_is_on()) {
+    uint64_t stopped = event->time_to_stop_ns + event->pause_ns, elapsed = now - fh__collector.old_ended_ns;
+    FH__STORE_(&fh__collector.stretch, fh__pace_stretch(fh__collector.stretch, stopped, elapsed, options->gc_overhead), RELAXED);
+  }
+  fh__collector.old_ended_ns = now;
+}
+
+static void note_durations(const fh_gc_event *event) {
+  struct fh__collect_durations *all = &fh__collect_durations;
+  fh__durations_add(&fh__durations.gc_total, event->total_ns);
+  fh__durations_add(&all->time_to_stop[event->generation], event->time_to_stop_ns);
+  fh__durations_add(&all->pause[event->generation], event->pause_ns);
+  fh__durations_add(&all->total[event->generation], event->total_ns);
+}
+
+static void log_collection(const fh_gc_event *event) {
+  static const char *const names[] = {"young", "middle", "old"};
+  fh__log(FH_LOG_INFO,
+          "freehold: %s collection%s: looked at %llu, found %llu, saved %llu, resurrected %llu, uncollectable %llu; "
+          "time to stop %llu us, pause %llu us, total %llu us",
+          names[event->generation], event->failed ? " (failed)" : "", (unsigned long long)event->scanned, (unsigned long long)event->found,
+          (unsigned long long)event->saved, (unsigned long long)event->resurrected, (unsigned long long)event->uncollectable,
+          (unsigned long long)(event->time_to_stop_ns / 1000), (unsigned long long)(event->pause_ns / 1000),
+          (unsigned long long)(event->total_ns / 1000));
+}
+
+/* Who was told of the start is told of the end, but for those who have gone meanwhile. */
+static void finish(struct fh__mutator *me, fh_gc_event *event, uint64_t listeners) {
+  note_durations(event);
+  if (FH__UNLIKELY(FH__LOAD(&fh__collector.debug, RELAXED) & FH_GC_LOG)) log_collection(event);
+  event->phase = FH_GC_END;
+  if (FH__UNLIKELY(listeners != 0)) fh__callbacks_call(me, event, listeners);
+  me->collecting = false;
+}
+
 /* The caller holds the stop lock, and is marked as collecting. */
-static size_t collect_locked(struct fh__mutator *me, uint32_t generation) {
+static size_t collect_locked(struct fh__mutator *me, fh_gc_event *event, bool was_due, uint64_t listeners) {
   uint64_t began = fh__clock_ns();
   fh__stop_begin(&me->sync);
-  size_t found = collect_stopped(me, generation);
-  fh__pressure_note_collection(began, fh__clock_ns()); /* before anybody else can have one */
+  struct tally before = tally((uint32_t)event->generation);
+  size_t found = collect_stopped(me, (uint32_t)event->generation);
+  uint64_t resumed = fh__clock_ns();
+  event->time_to_stop_ns = fh__stop.began_ns - began;
+  event->pause_ns = resumed - fh__stop.began_ns;
+  note_outcome(event, &before);
+  fh__collect_keep_pace(event, was_due, resumed);
+  fh__pressure_note_collection(began, resumed); /* before anybody else can have one */
   fh__stop_end(&me->sync);
   fh__merge_after_resume(me);
   fh__ref_run_deferred(me);
   /* The stop made all limbo ripe. Those who run free theirs at their next look; sleepers cannot. */
   if (fh__pressure_is_on()) fh__relief_sleepers(me, FH__HEAP_DEBT);
   size_t rescued = fh__garbage_finish(me);
-  me->collecting = false;
   uint64_t ended = fh__clock_ns();
-  fh__durations_add(&fh__durations.gc_total, ended - began);
+  event->resurrected = rescued;
+  event->total_ns = ended - began;
   fh__pressure_note_collection(began, ended);
   fh__pressure_ease(me);
+  finish(me, event, listeners);
   return found > rescued ? found - rescued : 0;
 }
 
-static bool prepare(struct fh__mutator *me) {
+static bool begin(struct fh__mutator *me) {
   if (me->collecting || me->no_safepoint) return false;
   me->collecting = true;
-  fh__mutator_lock_stop(me, fh__merge_own);
   return true;
 }
 
-size_t fh__collect(struct fh__mutator *me, uint32_t generation) { return prepare(me) ? collect_locked(me, generation) : 0; }
+static fh_gc_event event_of(uint32_t generation) { return (fh_gc_event){.phase = FH_GC_START, .generation = (int)generation}; }
+
+size_t fh__collect(struct fh__mutator *me, uint32_t generation) {
+  if (!begin(me)) return 0;
+  fh_gc_event event = event_of(generation);
+  uint64_t listeners = fh__callbacks_newest();
+  if (FH__UNLIKELY(listeners != 0)) fh__callbacks_call(me, &event, listeners);
+  fh__mutator_lock_stop(me, fh__merge_own);
+  return collect_locked(me, &event, false, listeners);
+}
+
+/* With the stop lock, which is given up while callbacks run. Others that wait for it then find nothing due. */
+static void collect_due(struct fh__mutator *me) {
+  fh_gc_event event = event_of(generation_due());
+  uint64_t listeners = fh__callbacks_newest();
+  if (FH__UNLIKELY(listeners != 0)) {
+    arm_young();
+    fh__mutex_unlock(&fh__stop.lock);
+    fh__callbacks_call(me, &event, listeners);
+    fh__mutator_lock_stop(me, fh__merge_own);
+  }
+  (void)collect_locked(me, &event, true, listeners);
+}
 
 void fh__collect_if_due(struct fh__mutator *me) {
-  if (fh__collect_is_due() && prepare(me)) {
+  if (fh__collect_is_due() && begin(me)) {
+    fh__mutator_lock_stop(me, fh__merge_own);
     if (fh__collect_is_due()) { /* still: whoever waited for the stop lock may have waited for a collection */
-      (void)collect_locked(me, generation_due());
+      collect_due(me);
       return;
     }
     fh__mutex_unlock(&fh__stop.lock);
@@ -184,4 +301,44 @@ void fh__collect_if_due(struct fh__mutator *me) {
   }
   /* It has to rest: later, then. */
   if (fh__pressure_wants_collection() && FH__LOAD(&fh__shared.gc_enabled, RELAXED)) fh__attend(&me->sync, FH__ATTEND_COLLECT);
+}
+
+/* ---- freezing ---- */
+
+static void stop(struct fh__mutator *me) {
+  fh__mutator_lock_stop(me, fh__merge_own);
+  fh__stop_begin(&me->sync);
+}
+
+static void resume(struct fh__mutator *me) {
+  fh__stop_end(&me->sync);
+  fh__merge_after_resume(me);
+}
+
+void fh__collect_freeze(struct fh__mutator *me) {
+  struct fh__sync_local *sync;
+  stop(me);
+  for (FH__EACH_MUTATOR(sync)) fh__track_freeze_stopped(&fh__mutator_of(sync)->track);
+  fh__collect_arm(0); /* all generations are empty */
+  FH__STORE_(&fh__collector.young_since, 0, RELAXED);
+  arm_young();
+  resume(me);
+}
+
+void fh__collect_unfreeze(struct fh__mutator *me) {
+  struct fh__sync_local *sync;
+  stop(me);
+  uint64_t frozen = fh__track_count_frozen();
+  uint64_t share = frozen / 100 * FH__LOAD(&fh__collector.threshold[FH__OLD], RELAXED);
+  fh__collector.live += frozen;
+  FH__BUMP(&fh__collector.old_due, share); /* the next old collection looks at so much more */
+  for (FH__EACH_MUTATOR(sync)) fh__track_unfreeze_stopped(&fh__mutator_of(sync)->track);
+  fh__collector.ignore_marks = true; /* it became garbage meanwhile, and that left no marks */
+  resume(me);
+}
+
+void fh__collect_keep_nothing(struct fh__mutator *me) {
+  FH__STORE_(&fh__collector.debug, 0, RELAXED);
+  fh__collect_unfreeze(me);
+  (void)fh__saved_clear();
 }

@@ -3,6 +3,8 @@
 
 #include "base/trap.h"
 #include "collect/closed.h"
+#include "collect/collect.h"
+#include "collect/saved.h"
 #include "object/cells.h"
 #include "ref/candidate.h"
 #include "ref/destroy.h"
@@ -66,12 +68,12 @@ static void keep_for_finalizers(void *context, fh_object *object) {
     fh__cells_each(fh__type_of(object), object, keep_published, sorting->scan);
 }
 
-static bool make_list(struct fh__mutator *finisher) {
+static bool make_list(struct fh__mutator *finisher, uint32_t generation) {
   size_t room = finisher->garbage_count;
   if (!room) return true;
   struct fh__garbage *list = fh__backend_alloc(sizeof *list + room * sizeof(fh_object *));
   if (!list) return false;
-  *list = (struct fh__garbage){.next = finisher->garbage, .runs_code = finisher->garbage_finalizes};
+  *list = (struct fh__garbage){.next = finisher->garbage, .generation = generation, .runs_code = finisher->garbage_finalizes};
   finisher->garbage = list;
   return true;
 }
@@ -89,10 +91,10 @@ static void forget_new_lists(void) {
   }
 }
 
-static bool make_lists(void) {
+static bool make_lists(uint32_t generation) {
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync))
-    if (!make_list(fh__mutator_of(sync))) {
+    if (!make_list(fh__mutator_of(sync), generation)) {
       forget_new_lists();
       return false;
     }
@@ -172,7 +174,7 @@ static bool lists_wait(void) {
 static size_t sort(struct fh__mutator *me, struct fh__scan *scan) {
   struct sorting sorting = {.me = me, .scan = scan, .earlier = lists_wait()};
   fh__scan_unmarked(scan, assign_one, &sorting);
-  if (!make_lists()) return SIZE_MAX;
+  if (!make_lists(scan->generation)) return SIZE_MAX;
   if (sorting.finalizers) fh__scan_unmarked(scan, keep_for_finalizers, &sorting); /* the lists have room for more than is left */
   fh__scan_unmarked(scan, enlist_one, &sorting);
   if (sorting.earlier || (sorting.private && sorting.published)) fh__scan_unmarked(scan, cross_one, &sorting);
@@ -180,9 +182,27 @@ static size_t sort(struct fh__mutator *me, struct fh__scan *scan) {
   return sorting.count;
 }
 
+/* There was no memory for the lists: it waits for another collection. */
+static size_t give_up(const struct fh__scan *scan, size_t count) {
+  FH__ADD(&fh__collector.uncollectable[scan->generation], count, RELAXED);
+  return SIZE_MAX;
+}
+
+static size_t save(struct fh__mutator *me, struct fh__scan *scan, size_t count) {
+  size_t saved = fh__saved_sort(me, scan, count);
+  if (saved != SIZE_MAX) FH__BUMP(&fh__collector.saved[scan->generation], count);
+  return saved;
+}
+
 size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan) {
-  if (scan->marked == scan->objects) return 0;
-  return fh__garbage_take_closed(me, scan) ? me->garbage->count : sort(me, scan);
+  size_t count = (size_t)(scan->objects - scan->marked);
+  if (!count) return 0;
+  size_t found;
+  if (FH__UNLIKELY(FH__LOAD(&fh__collector.debug, RELAXED) & FH_GC_SAVE))
+    found = save(me, scan, count);
+  else
+    found = fh__garbage_take_closed(me, scan) ? count : sort(me, scan);
+  return found == SIZE_MAX ? give_up(scan, count) : found;
 }
 
 /* ---- finishing: finalizers and what they resurrect ---- */
@@ -280,6 +300,7 @@ static size_t let_go_of_rescued(struct fh__mutator *me, struct fh__garbage *list
   }
   list->count = kept;
   FH__BUMP(&me->counters.resurrected, rescued);
+  FH__ADD(&fh__collector.resurrected[list->generation], rescued, RELAXED);
   return rescued;
 }
 
@@ -336,6 +357,7 @@ static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
     rescued = let_go_of_rescued(me, list);
   }
   FH__BUMP(&me->counters.collected, list->count);
+  FH__ADD(&fh__collector.collected[list->generation], list->count, RELAXED);
   if (list->closed) {
     fh__garbage_free_closed(me, list);
   } else {

@@ -24,6 +24,7 @@
 struct fh__garbage {
   struct fh__garbage *next; /* in the mutator's list of lists */
   size_t count;
+  uint32_t generation; /* of the collection that found it */
   bool closed;    /* nothing but its memory is left to free (collect/closed.h) */
   bool runs_code; /* finalizers that did not run, or callbacks of weak references to its objects */
   fh_object *object[];

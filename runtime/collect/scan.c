@@ -161,7 +161,7 @@ FH__INLINE void subtract_chunks(struct fh__scan *scan, uint32_t worker, unsigned
   FH__ADD(&scan->objects, walk.objects, RELAXED); /* a sum, which is read after the pass */
 }
 
-static bool is_partial(const struct fh__scan *scan) { return scan->generation < FH__OLD; }
+static bool is_partial(const struct fh__scan *scan) { return scan->generation < (fh__track.frozen ? FH__FROZEN : FH__OLD); }
 
 static void subtract_by_crew(void *context, uint32_t worker) {
   struct fh__scan *scan = context;

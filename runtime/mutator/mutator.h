@@ -28,6 +28,8 @@ struct fh__counters {
 
 /* Garbage that a stop found and this mutator finishes at its safepoint (collect/garbage.h). */
 struct fh__garbage;
+/* Somebody who is told of collections (collect/callback.h). */
+struct fh__callback;
 
 /* Freed blocks that a checked build keeps poisoned for a while, so that their use is seen. */
 struct fh__quarantine {
@@ -61,6 +63,7 @@ struct fh__mutator {
   struct fh_weak *weak_called;  /* the one whose callback runs */
   struct fh__garbage *garbage;
   struct fh__garbage *finalizing_garbage; /* the list whose finalizers run */
+  struct fh__callback *gc_callback; /* the one that it calls just now */
   uint32_t garbage_count;  /* scratch of a collection: how much of its own it will be handed */
   bool garbage_finalizes;  /* ... and whether any of that has a finalizer to run */
   bool returning;          /* off line for a moment of the runtime's own, not in a blocking region */

@@ -13,6 +13,8 @@ enum fh__rank {
   FH__RANK_REGISTRY,    /* mutators */
   FH__RANK_TRACK,       /* the chunk directory */
   FH__RANK_ROOTS,       /* registered slots */
+  FH__RANK_CALLBACKS,   /* who is told of collections */
+  FH__RANK_SAVED,       /* garbage that is kept to be looked at */
   FH__RANK_WEAK,        /* a shard of the table of weakly referenced objects */
   FH__RANK_STATISTICS   /* histograms */
 };

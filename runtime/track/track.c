@@ -255,6 +255,53 @@ uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generatio
   return became_old;
 }
 
+/* ---- frozen chunks ---- */
+
+static struct fh__chunk *take_from_ring(struct fh__track_local *track) {
+  struct fh__chunk *last = track->current, *chunk = last->next;
+  if (chunk == &fh__no_chunk) return NULL;
+  last->next = chunk->next;
+  if (chunk == last) track->current = &fh__no_chunk;
+  return chunk;
+}
+
+void fh__track_freeze_stopped(struct fh__track_local *track) {
+  struct fh__chunk *chunk;
+  while ((chunk = take_from_ring(track))) {
+    chunk->next = track->aged;
+    track->aged = chunk;
+  }
+  for (chunk = track->aged; chunk; chunk = chunk->next) {
+    fh__track.frozen += fh__chunk_generation(chunk) != FH__FROZEN;
+    set_generation(chunk, FH__FROZEN);
+  }
+}
+
+void fh__track_unfreeze_stopped(struct fh__track_local *track) {
+  for (struct fh__chunk *chunk = track->aged; chunk; chunk = chunk->next) {
+    if (fh__chunk_generation(chunk) != FH__FROZEN) continue;
+    fh__track.frozen--;
+    set_generation(chunk, FH__OLD);
+  }
+}
+
+static uint64_t count_objects(const struct fh__chunk *chunk) {
+  uint64_t count = 0;
+  for (uint32_t at = 0; at < chunk->bump; at++) count += fh__entry_is_object(FH__LOAD(&chunk->entries[at], RELAXED));
+  return count;
+}
+
+uint64_t fh__track_count_frozen(void) {
+  uint64_t count = 0;
+  for (uint32_t number = 0; number < FH__LOAD(&fh__track.limit, RELAXED); number++) {
+    const struct fh__chunk *chunk = fh__track_chunk(number); /* before its generation, which a new chunk is given first */
+    if (chunk && fh__chunk_generation(chunk) == FH__FROZEN) count += count_objects(chunk);
+  }
+  return count;
+}
+
+/* ---- the end ---- */
+
 /* What still lives when the runtime ends has leaked; its memory goes, without any of the application's code. */
 static void free_leaked(const struct fh__chunk *chunk) {
   for (uint32_t at = 0; at < chunk->bump; at++)
@@ -289,5 +336,6 @@ void fh__track_finish_shared(void) {
   fh__track.limit = fh__track.vacant = 0;
   free_scratch(&fh__track.scratch);
   fh__track.opened = 0;
+  fh__track.frozen = 0;
   fh__track.due = UINT64_MAX;
 }

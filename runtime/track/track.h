@@ -25,7 +25,13 @@
 #include "sync/mutex.h"
 
 /* Generations are sets of chunks. */
-enum { FH__YOUNG, FH__MIDDLE, FH__OLD, FH__GENERATIONS };
+enum {
+  FH__YOUNG,
+  FH__MIDDLE,
+  FH__OLD,
+  FH__GENERATIONS,             /* that are collected */
+  FH__FROZEN = FH__GENERATIONS /* what no collection looks at: older than all of them */
+};
 
 enum {
   FH__TRACK_PAGE = 1024,      /* chunks in a page of the directory */
@@ -51,7 +57,7 @@ struct fh__track_page {
 struct fh__track_local {
   uint32_t owner;
   struct fh__chunk *current; /* newborns go here; also the handle of the ring; fh__no_chunk before the first */
-  struct fh__chunk *aged;    /* chunks of the middle and the old generation: no newborns go there */
+  struct fh__chunk *aged;    /* chunks of the middle and the old generation, and frozen ones: no newborns go there */
 };
 
 /* A chunk that is full and holds nobody's entries, so that the fast paths need not ask whether there is one. */
@@ -73,6 +79,7 @@ struct fh__track_shared {
   uint32_t vacant;    /* no chunk number below it is free; under the lock */
   uint64_t opened;    /* atomic: entries made available to newborns since the last collection */
   uint64_t due;       /* atomic: how many make a collection due; UINT64_MAX: never */
+  uint32_t frozen;    /* chunks that are; changes with the world stopped */
   struct fh__track_page *page[FH__TRACK_PAGES];
   uint8_t generation[FH__TRACK_PAGES * FH__TRACK_PAGE]; /* by chunk number; changes with the world stopped. Not in the chunk, because
                                                          * a collection asks for each reference that it meets */
@@ -109,6 +116,11 @@ void fh__track_forget_remote(struct fh__chunk *chunk, uint32_t slot);
  * generation `to` now, but for the one that newborns go to; of the others, newborns get those that were in use, up to `keep` of them,
  * and the rest is freed. Returns how many objects became old. */
 uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation, uint32_t to, uint32_t keep);
+/* Stopped: all chunks of a mutator are frozen, the one that newborns go to among them; or those that are frozen become old. */
+void fh__track_freeze_stopped(struct fh__track_local *track);
+void fh__track_unfreeze_stopped(struct fh__track_local *track);
+/* Objects in frozen chunks, by a mutator that is not stopped; exact while nobody else frees any. */
+uint64_t fh__track_count_frozen(void);
 void fh__track_finish(struct fh__track_local *track);
 void fh__track_finish_shared(void);
 
