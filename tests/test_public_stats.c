@@ -337,6 +337,54 @@ static void collections_are_counted(void **state) {
   fh_release(alive);
 }
 
+static struct node *rescued;
+static void resurrect(void *object) { rescued = fh_retain((struct node *)object); }
+static const fh_ref phoenix_refs[] = {FH_FIELD(struct node, left), FH_END};
+static const fh_type_spec phoenix_spec = {.name = "phoenix", .size = sizeof(struct node), .refs = phoenix_refs, .finalize = resurrect};
+
+static void make_garbage_of_two(void) {
+  struct node *ring = node_new(2);
+  fh_give(ring, left, node_new(3));
+  fh_set(fh_get(ring, left), left, ring);
+  fh_release(ring);
+}
+
+static void generations_are_counted_apart(void **state) {
+  fh_type *type;
+  assert_int_equal(fh_type_register(&phoenix_spec, &type), FH_OK);
+  fh_gc_disable(); /* torture builds collect of their own accord */
+  for (int i = 0; i < 3; i++) {
+    struct node *phoenix = fh_new(type);
+    assert_non_null(phoenix);
+    fh_set(phoenix, left, phoenix);
+    fh_release(phoenix);
+    make_garbage_of_two();
+    fh_stats before = stats_now();
+    assert_int_equal((int)fh_collect(i), 2);
+    fh_stats after = stats_now();
+    for (int k = 0; k < 3; k++) {
+      bool mine = k == i;
+      assert_moved(generation[k].collections, mine);
+      assert_moved(generation[k].scanned, mine ? 3 : 0);
+      assert_moved(generation[k].found, mine ? 3 : 0);
+      assert_moved(generation[k].collected, mine ? 2 : 0);
+      assert_moved(generation[k].resurrected, mine);
+      assert_moved(generation[k].uncollectable, 0);
+      assert_moved(generation[k].saved, 0);
+      assert_moved(generation[k].failed, 0);
+      assert_moved(generation[k].time_to_stop.count, mine);
+      assert_moved(generation[k].pause.count, mine);
+      assert_moved(generation[k].total.count, mine);
+    }
+    assert_true(after.generation[i].total.total_ns >= after.generation[i].pause.total_ns);
+    assert_true(after.generation[i].pause.total_ns > before.generation[i].pause.total_ns);
+    fh_drop(&rescued);
+    fh_collect(2); /* the finalizer has run: now it dies */
+  }
+  assert_true(stats_now().objects_live == 0);
+  fh_gc_enable();
+}
+
 static void immortals(void) {
   require(fh_init(&(fh_options){.flags = FH_OPTION_COUNT_PATHS | FH_OPTION_QUIET}) == FH_OK);
   require(fh_attach("main") == FH_OK);
@@ -391,6 +439,7 @@ int main(void) {
       counted(stops_are_measured),
       counted(grace_periods_are_counted),
       counted(collections_are_counted),
+      counted(generations_are_counted_apart),
       cmocka_unit_test(immortal_objects_are_counted),
       cmocka_unit_test(quantiles_are_exact_within_a_factor_of_two),
   };

@@ -4,7 +4,6 @@
 #include <freehold/runtime.h>
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "api/safepoint.h"
 #include "base/trap.h"
@@ -156,9 +155,9 @@ static int compare_addresses(const void *a, const void *b) {
 }
 
 static fh_object **sort_addresses(void *const objects[], size_t count) {
-  fh_object **sorted = fh__backend_alloc((count ? count : 1) * sizeof(fh_object *));
+  fh_object **sorted = fh__backend_alloc((count + 1) * sizeof(fh_object *));
   if (!sorted) return NULL;
-  if (count) memcpy(sorted, objects, count * sizeof(fh_object *));
+  for (size_t i = 0; i < count; i++) sorted[i] = objects[i];
   qsort(sorted, count, sizeof *sorted, compare_addresses);
   return sorted;
 }
