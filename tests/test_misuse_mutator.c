@@ -39,6 +39,11 @@ static void prepare_and_detach(void) {
     call;                             \
   }
 
+static bool see_nothing(void *context, void *seen) {
+  (void)context, (void)seen;
+  return true;
+}
+
 without_mutator(new_detached, (void)!fh_new(type))
 without_mutator(new_items_detached, (void)!fh_new_items(type, 1))
 without_mutator(retain_detached, (void)fh_retain(object))
@@ -59,10 +64,28 @@ without_mutator(lock_detached, fh_lock(object))
 without_mutator(unlock_detached, fh_unlock(object))
 without_mutator(collect_detached, fh_collect(2))
 without_mutator(check_detached, (void)!fh_check_heap())
+without_mutator(freeze_detached, (void)fh_gc_freeze())
+without_mutator(unfreeze_detached, (void)fh_gc_unfreeze())
+without_mutator(frozen_detached, (void)fh_gc_freeze_count())
+without_mutator(objects_detached, (void)!fh_gc_objects(-1, NULL, see_nothing, NULL))
+without_mutator(referents_detached, (void)!fh_gc_referents(object, NULL, see_nothing, NULL))
+without_mutator(referrers_detached, (void)!fh_gc_referrers(NULL, 0, NULL, see_nothing, NULL))
+without_mutator(saved_detached, (void)!fh_gc_saved(NULL, see_nothing, NULL))
+without_mutator(clear_detached, (void)fh_gc_saved_clear())
 without_mutator(housekeep_detached, fh_housekeep())
 without_mutator(settle_detached, fh_settle())
 without_mutator(detach_detached, fh_detach())
 without_mutator(unregister_detached, (void)!fh_type_unregister(type))
+
+static void detach_in_callback(void *context, const fh_gc_event *event) {
+  (void)context, (void)event;
+  fh_detach();
+}
+static void detached_in_callback(void) {
+  begin();
+  require(fh_gc_callback_add(detach_in_callback, NULL) == FH_OK);
+  fh_collect(0);
+}
 
 static void critical_detached(void) {
   prepare_and_detach();
@@ -102,6 +125,10 @@ static void calls_without_a_mutator_are_refused(void **state) {
       PAIR(realloc_detached, "fh_realloc:"),   PAIR(retire_detached, "fh_retire:"),
       PAIR(lock_detached, "fh_lock:"),         PAIR(unlock_detached, "fh_unlock:"),
       PAIR(collect_detached, "fh_collect:"),   PAIR(check_detached, "fh_check_heap:"),
+      PAIR(freeze_detached, "fh_gc_freeze:"),  PAIR(unfreeze_detached, "fh_gc_unfreeze:"),
+      PAIR(frozen_detached, "fh_gc_freeze_count:"), PAIR(objects_detached, "fh_gc_objects:"),
+      PAIR(referents_detached, "fh_gc_referents:"), PAIR(referrers_detached, "fh_gc_referrers:"),
+      PAIR(saved_detached, "fh_gc_saved:"),    PAIR(clear_detached, "fh_gc_saved_clear:"),
       PAIR(housekeep_detached, "fh_housekeep:"), PAIR(settle_detached, "fh_settle:"),
       PAIR(detach_detached, "fh_detach:"),     PAIR(unregister_detached, "fh_type_unregister:"),
 #undef PAIR
@@ -115,6 +142,11 @@ static void calls_without_a_mutator_are_refused(void **state) {
   expect_trap(blocking_detached, "fh_blocking_begin:", "not attached", NULL);
   expect_trap(end_of_no_blocking, "fh_blocking_end:", "not in a blocking region", "\"culprit\"", NULL);
   expect_trap(detach_in_blocking, "fh_detach:", "not attached", NULL);
+}
+
+static void a_callback_of_collections_stays_attached(void **state) {
+  only_if_checked();
+  expect_trap(detached_in_callback, "fh_detach: the last detach", "a callback of the runtime", NULL);
 }
 
 static void a_safepoint_needs_a_mutator(void **state) {
@@ -360,6 +392,7 @@ static void a_wrong_spec_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(calls_without_a_mutator_are_refused),
+      cmocka_unit_test(a_callback_of_collections_stays_attached),
       cmocka_unit_test(a_safepoint_needs_a_mutator),
       cmocka_unit_test(release_later_needs_a_runtime),
       cmocka_unit_test(names_are_cut),
