@@ -152,15 +152,18 @@ static void where_no_safepoint_may_be_nothing_is_frozen(void **state) {
 
 /* The figures begin anew: an old collection is not put off by what lived before. */
 static void the_triggers_begin_anew(void **state) {
+  const uint64_t thresholds[3] = {10, 10, 100};
+  assert_int_equal(fh_gc_thresholds_set(thresholds), FH_OK);
   struct node *ring = make_ring(1000);
   fh_collect(2);
+  assert_true(stats_now().old_due == 1000);
   fh_gc_freeze();
   uint64_t counts[3];
   fh_gc_counts(counts);
   assert_true(counts[0] == 0 && counts[1] == 0 && counts[2] == 0);
-  uint64_t due = stats_now().old_due;
+  assert_true(stats_now().old_due == 10);
   fh_gc_unfreeze();
-  assert_true(stats_now().old_due == due + 1000); /* 100 percent of what it looks at more */
+  assert_true(stats_now().old_due == 1010); /* 100 percent of what it looks at more */
   fh_release(ring);
   assert_int_equal((int)fh_collect(2), 1000);
 }
