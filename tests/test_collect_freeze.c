@@ -26,7 +26,7 @@ static void scan_stopped(uint32_t generation, const struct node *frozen, const s
   struct fh__mutator *me = fh__self();
   fh__mutator_lock_stop(me, fh__merge_own);
   fh__stop_begin(&me->sync);
-  require(fh__scan_begin(&scan, generation));
+  fh__scan_begin(&scan, generation);
   fh__scan_subtract(&scan);
   require(scan.objects == 1);
   require(scan.refs[frozen->fh.fh__slot] == 0);

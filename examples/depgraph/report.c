@@ -104,9 +104,14 @@ static void report_generations(const fh_stats *stats) {
   static const char *const names[] = {"young", "middle", "old"};
   for (int i = 0; i < 3; i++) {
     const fh_generation_stats *generation = &stats->generation[i];
-    printf("    %-6s %6s, looked at %11s objects, found %10s\n", names[i], grouped(generation->collections), grouped(generation->scanned),
-           grouped(generation->found));
+    printf("    %-6s %6s, looked at %11s objects, found %10s, destroyed %10s\n", names[i], grouped(generation->collections),
+           grouped(generation->scanned), grouped(generation->found), grouped(generation->collected));
   }
+}
+
+static void report_pauses(const fh_stats *stats) {
+  static const char *const names[] = {"  of young collections", "  of middle ones", "  of old ones"};
+  for (int i = 0; i < 3; i++) report_duration(names[i], &stats->generation[i].pause);
 }
 
 static void report_collections(const fh_stats *stats) {
@@ -117,6 +122,7 @@ static void report_collections(const fh_stats *stats) {
   printf("  %-30s %8s %12s %12s %12s\n", "", "count", "median", "p99", "max");
   report_duration("time to stop", &stats->time_to_stop);
   report_duration("pause (the world stands still)", &stats->time_stopped);
+  report_pauses(stats);
   report_duration("whole collection", &stats->gc_total);
   printf("  medians and p99 are exact within a factor of 2\n");
 }

@@ -33,7 +33,7 @@ typedef struct fh_generation_stats {
   uint64_t scanned; /* objects looked at */
   uint64_t found;   /* garbage, finalizers' resurrections included */
   uint64_t collected;     /* of that, destroyed so far: what other mutators have yet to finish is missing */
-  uint64_t resurrected;   /* of that, alive again: by finalizers, or kept for want of memory for the second look */
+  uint64_t resurrected;   /* of that, alive again by finalizers */
   uint64_t uncollectable; /* garbage that could not be freed for want of memory; a later collection may count it again */
   uint64_t saved;         /* of `found`, kept by FH_GC_SAVE */
   uint64_t failed;        /* collections that found no memory */

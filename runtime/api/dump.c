@@ -138,6 +138,7 @@ static FH__UNWATCHED void dump_doing(struct out *out, const struct fh__mutator *
     put(out, ", in a weak callback");
   else if (mutator->finalizing || mutator->finalizing_garbage)
     put(out, ", in a finalizer");
+  if (mutator->gc_callback) put(out, ", in a callback of collections");
   if (mutator->in_dealloc) put(out, ", in dealloc");
   if (mutator->collecting) put(out, ", collecting");
   if (mutator->telling) put(out, ", in the memory callback");

@@ -326,13 +326,12 @@ void fh__collect_freeze(struct fh__mutator *me) {
 }
 
 void fh__collect_unfreeze(struct fh__mutator *me) {
+  uint64_t unfrozen = 0;
   struct fh__sync_local *sync;
   stop(me);
-  uint64_t frozen = fh__track_count_frozen();
-  uint64_t share = frozen / 100 * FH__LOAD(&fh__collector.threshold[FH__OLD], RELAXED);
-  fh__collector.live += frozen;
-  FH__BUMP(&fh__collector.old_due, share); /* the next old collection looks at so much more */
-  for (FH__EACH_MUTATOR(sync)) fh__track_unfreeze_stopped(&fh__mutator_of(sync)->track);
+  for (FH__EACH_MUTATOR(sync)) unfrozen += fh__track_unfreeze_stopped(&fh__mutator_of(sync)->track);
+  fh__collector.live += unfrozen; /* the next old collection looks at so much more */
+  FH__BUMP(&fh__collector.old_due, unfrozen / 100 * FH__LOAD(&fh__collector.threshold[FH__OLD], RELAXED));
   fh__collector.ignore_marks = true; /* it became garbage meanwhile, and that left no marks */
   resume(me);
 }

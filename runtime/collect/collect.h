@@ -15,7 +15,7 @@ struct fh__collector { /* atomic, all of it; written under the stop lock, but fo
   uint64_t scanned[FH__GENERATIONS];
   uint64_t found[FH__GENERATIONS];
   uint64_t collected[FH__GENERATIONS];     /* these three: whoever finishes garbage of a collection of that generation */
-  uint64_t resurrected[FH__GENERATIONS];   /* in the second look, or for want of memory for it */
+  uint64_t resurrected[FH__GENERATIONS];   /* in the second look */
   uint64_t uncollectable[FH__GENERATIONS]; /* garbage that could not be freed then, for want of memory */
   uint64_t saved[FH__GENERATIONS];
   uint64_t failures[FH__GENERATIONS];

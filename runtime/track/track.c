@@ -277,17 +277,21 @@ void fh__track_freeze_stopped(struct fh__track_local *track) {
   }
 }
 
-void fh__track_unfreeze_stopped(struct fh__track_local *track) {
+static uint64_t count_objects(const struct fh__chunk *chunk) {
+  uint64_t count = 0;
+  for (uint32_t at = 0; at < chunk->bump; at++) count += fh__entry_is_object(FH__LOAD(&chunk->entries[at], RELAXED));
+  return count;
+}
+
+uint64_t fh__track_unfreeze_stopped(struct fh__track_local *track) {
+  uint64_t count = 0;
   for (struct fh__chunk *chunk = track->aged; chunk; chunk = chunk->next) {
     if (fh__chunk_generation(chunk) != FH__FROZEN) continue;
     fh__track.frozen--;
     set_generation(chunk, FH__OLD);
+    chunk->live = (uint32_t)count_objects(chunk); /* no collection has counted them */
+    count += chunk->live;
   }
-}
-
-static uint64_t count_objects(const struct fh__chunk *chunk) {
-  uint64_t count = 0;
-  for (uint32_t at = 0; at < chunk->bump; at++) count += fh__entry_is_object(FH__LOAD(&chunk->entries[at], RELAXED));
   return count;
 }
 

@@ -116,9 +116,10 @@ void fh__track_forget_remote(struct fh__chunk *chunk, uint32_t slot);
  * generation `to` now, but for the one that newborns go to; of the others, newborns get those that were in use, up to `keep` of them,
  * and the rest is freed. Returns how many objects became old. */
 uint64_t fh__track_age_stopped(struct fh__track_local *track, uint32_t generation, uint32_t to, uint32_t keep);
-/* Stopped: all chunks of a mutator are frozen, the one that newborns go to among them; or those that are frozen become old. */
+/* Stopped: all chunks of a mutator are frozen, the one that newborns go to among them; or those that are frozen become old. Returns how
+ * many objects are in those. */
 void fh__track_freeze_stopped(struct fh__track_local *track);
-void fh__track_unfreeze_stopped(struct fh__track_local *track);
+uint64_t fh__track_unfreeze_stopped(struct fh__track_local *track);
 /* Objects in frozen chunks, by a mutator that is not stopped; exact while nobody else frees any. */
 uint64_t fh__track_count_frozen(void);
 void fh__track_finish(struct fh__track_local *track);
