@@ -75,6 +75,7 @@ static void init_refuses_options_out_of_range(void **state) {
   const fh_options wrong[] = {
       {.flags = FH_OPTION_NO_CANDIDATES << 1}, {.flags = 1u << 31},     {.gc_threshold = (1u << 31) + 1},       {.gc_percent = 10001},
       {.design = 3}, {.fork = 3}, {.gil_switch_us = 1000001},  {.gc_threshold = UINT32_MAX}, {.limbo_batch = ((size_t)1 << 30) + 1}, {.limbo_batch = SIZE_MAX}, {.gc_workers = 33},
+      {.gc_overhead = 101}, {.gc_pause_us = 1000001}, {.gc_overhead = UINT32_MAX},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     assert_int_equal(fh_init(&wrong[i]), FH_EINVAL);
@@ -86,8 +87,8 @@ static void init_refuses_options_out_of_range(void **state) {
 }
 
 static void init_takes_the_ends_of_each_range(void **state) {
-  start_and_stop(&(fh_options){.gc_threshold = 1, .gc_percent = 1, .gc_workers = 1, .limbo_batch = 1});
-  start_and_stop(&(fh_options){.gc_threshold = 1u << 31, .gc_percent = 10000, .gc_workers = 32, .limbo_batch = (size_t)1 << 30});
+  start_and_stop(&(fh_options){.gc_threshold = 1, .gc_percent = 1, .gc_workers = 1, .gc_overhead = 1, .gc_pause_us = 1, .limbo_batch = 1});
+  start_and_stop(&(fh_options){.gc_threshold = 1u << 31, .gc_percent = 10000, .gc_workers = 32, .gc_overhead = 100, .gc_pause_us = 1000000, .limbo_batch = (size_t)1 << 30});
   start_and_stop(&(fh_options){
       .flags = FH_OPTION_GC_OFF | FH_OPTION_COUNT_PATHS | FH_OPTION_SHARED_HEAP | FH_OPTION_QUIET | FH_OPTION_NO_CANDIDATES});
 }

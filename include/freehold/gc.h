@@ -29,14 +29,16 @@ FH_API size_t fh_collect(int generation);
  *   2   an old collection is due when the objects that became old are so many percent of those that lived after the last one
  *       (fh_options.gc_percent), and at least as many as figure 0
  *
- * fh_gc_counts tells how far things are: entries opened, young collections, objects that became old.
+ * fh_gc_counts tells how far things are: entries opened, young collections, objects that became old. Figures 0 and 2 give way to the goals
+ * fh_options.gc_pause_us and gc_overhead, within bounds; fh_stats.young_due and old_due say what holds now. Setting the figures
+ * begins anew with what was set.
  *
  * Shape:   three figures each; to set: 1..2^31, 1..2^31, 1..10,000.
  * Owns:    nothing.
  * Threads: any thread while the runtime runs.
  * Runs:    nothing.
  * Errors:  FH_EINVAL: out of range; nothing changed.
- * Source:  docs/collector.md, "Generations". */
+ * Source:  docs/collector.md, "Generations", "Goals". */
 FH_API FH_MUST_USE fh_status fh_gc_thresholds_set(const uint64_t thresholds[3]);
 FH_API void fh_gc_thresholds_get(uint64_t thresholds_out[3]);
 FH_API void fh_gc_counts(uint64_t counts_out[3]);
