@@ -290,6 +290,7 @@ uint64_t fh__track_unfreeze_stopped(struct fh__track_local *track) {
     fh__track.frozen--;
     set_generation(chunk, FH__OLD);
     chunk->live = (uint32_t)count_objects(chunk); /* no collection has counted them */
+    chunk->garbage = 0;
     count += chunk->live;
   }
   return count;
