@@ -166,6 +166,8 @@ void fh__ref_end_finalizer(struct fh__mutator *me) {
 
 void fh__ref_run_finalizers(struct fh__mutator *me) {
   if (me->finalizing || !(me->finalizable.first || me->finalizing_now.first)) return;
+  /* A callback has just lost more. Those are called at the next safepoint, and theirs may be the finalizers that wait here. */
+  if (fh__weak_has_callbacks(me)) return;
   me->finalizing = true;
   struct fh__dead_list *list = &me->finalizing_now; /* in the mutator: a finalizer may end the thread */
   if (!list->first) take_reversed(&me->finalizable, list);
