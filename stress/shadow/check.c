@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* Checkpoints: what a collection must have found, and what must be gone after two of them. */
+#include <sched.h>
+
+#include "shadow.h"
+
+/* ---- meeting ---- */
+
+static struct {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  unsigned arrived;
+  atomic_uint round;
+} meeting = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static bool is_last(void) {
+  pthread_mutex_lock(&meeting.lock);
+  bool last = ++meeting.arrived == choice.threads;
+  if (last) {
+    meeting.arrived = 0;
+    atomic_fetch_add(&meeting.round, 1);
+    pthread_cond_broadcast(&meeting.changed);
+  }
+  pthread_mutex_unlock(&meeting.lock);
+  return last;
+}
+
+static void wait_blocked(unsigned round) {
+  FH_BLOCKING();
+  pthread_mutex_lock(&meeting.lock);
+  while (atomic_load(&meeting.round) == round) pthread_cond_wait(&meeting.changed, &meeting.lock);
+  pthread_mutex_unlock(&meeting.lock);
+}
+
+/* In the gil design who only polls keeps the lock for a while. */
+static void give_way(void) {
+  fh_safepoint();
+  if (choice.design == FH_DESIGN_GIL) {
+    FH_BLOCKING();
+    sched_yield();
+  } else {
+    sched_yield();
+  }
+}
+
+void meet(struct worker *w) {
+  if (is_alone()) return;
+  unsigned round = atomic_load(&meeting.round);
+  if (is_last()) return;
+  if ((w->index + round) % 2) wait_blocked(round);
+  while (atomic_load(&meeting.round) == round) give_way();
+}
+
+/* ---- one collection ---- */
+
+/* It was found, and has not died: made it reachable again, and the weak references that it had are lost. */
+static void check_rescued(struct node *node) {
+  if (node->world->disturbed || (node->state == LIMBO && node->kind == GRACE_LEAF)) return; /* the leaf hung on garbage, and waits */
+  demand(is_reachable(node), node, "it was garbage when a collection began, and is still there");
+  for (struct node *weak = node->weak; weak; weak = weak->next) {
+    if (weak->newborn || !is_reachable(weak)) continue;
+    void *found = fh_weak_get((fh_weak *)weak->object);
+    weak_read(weak, found);
+    if (found && !kind_is_tracked(node->kind)) {
+      fh_release(found); /* the collector does not find it, but only what refers to it */
+      continue;
+    }
+    demand(!found, node, "it was garbage and rose again, and weak reference %llu still leads to it", (unsigned long long)weak->id);
+    return; /* weak_read took the others out of the list as well */
+  }
+}
+
+static void check_generation(const struct node *node, int collected) {
+  if (node->generation < 0 || node->state != ALIVE || node->since == me->operation) return;
+  int now = fh_gc_generation(node->object), older = collected < 2 ? collected + 1 : 2;
+  bool right = node->generation > collected ? now == node->generation : now == 0 || now == older;
+  demand(right, node, "a collection of generation %d moved it from %d to %d", collected, node->generation, now);
+}
+
+static void check_collected(struct world *world, int generation, bool exactly, size_t found) {
+  demand(!exactly || world->disturbed || found == world->collected, NULL, "a collection of generation %d says %zu, and %llu died",
+         generation, found, (unsigned long long)world->collected);
+  for (size_t i = 0; i < world->nodes; i++) {
+    struct node *node = world->node[i];
+    if (exactly) check_generation(node, generation);
+    if (node->garbage) check_rescued(node);
+    node->garbage = false;
+  }
+}
+
+/* What died by its count has its finalizer and its grace period behind it; a chain takes a while. */
+static void settle_deaths(const struct world *world) {
+  enum { ROUNDS = 100000 };
+  int rounds = 0;
+  do {
+    fh_housekeep();
+    for (size_t i = 0; rounds == ROUNDS && i < world->nodes; i++)
+      demand(world->node[i]->state == ALIVE && !world->node[i]->due, world->node[i], "it never dies");
+    rounds++;
+  } while (world->dying || world->due || world->limbo);
+}
+
+/* Alone, a thread can tell to the object what a collection of any generation must find. */
+void collect_and_check(struct worker *w, int generation) {
+  struct world *world = &worlds[w->index];
+  trace("collect %d", generation);
+  if (!is_alone()) {
+    fh_collect(generation);
+    return;
+  }
+  bool automatic = fh_gc_is_enabled(), exactly = !automatic || one_in(w, 2);
+  world_flush_later(world);
+  settle_deaths(world);
+  if (exactly) fh_gc_disable();
+  world_expect(world, generation);
+  size_t found = fh_collect(generation);
+  if (automatic) fh_gc_enable();
+  check_collected(world, generation, exactly, found);
+}
+
+/* ---- two collections ---- */
+
+static void keep_house(struct worker *w) {
+  for (int i = 0; i < 3; i++) {
+    fh_housekeep();
+    meet(w);
+  }
+}
+
+static void note_old(struct world *world) {
+  world_lock(world);
+  world_flush_later(world);
+  world_forget_found(world);
+  world_note_old(world);
+  world_unlock(world);
+}
+
+static void check_old(struct world *world) {
+  world_lock(world);
+  for (size_t i = 0; i < world->nodes; i++) {
+    struct node *node = world->node[i];
+    if (!node->old) continue;
+    demand(node->state == ALIVE, node, "its count was zero two collections ago");
+    demand(!weak_waits(node), node, "its target was lost two collections ago, and its callback did not come");
+    demand(is_reachable(node), node, "it was garbage two collections ago");
+    node->old = false;
+  }
+  world_unlock(world);
+}
+
+static void for_all_worlds(void (*each)(struct world *)) {
+  for (unsigned i = 0; i < worlds_count(); i++) each(&worlds[i]);
+}
+
+/* Nothing is garbage now, and the library counts as many objects. */
+static void check_settled(struct world *world) {
+  fh_stats stats = {.size = sizeof stats};
+  fh_settle();
+  world_flush_later(world);
+  for (size_t i = 0; i < world->nodes; i++) {
+    struct node *node = world->node[i];
+    demand(node->state == ALIVE && !node->due && is_reachable(node), node, "everything has settled, and it is still there");
+  }
+  demand(fh_stats_get(&stats) == FH_OK && stats.objects_live == world->nodes, NULL, "%llu objects live, and not %zu",
+         (unsigned long long)stats.objects_live, world->nodes);
+}
+
+void checkpoint(struct worker *w) {
+  bool leads = w->checkpoints++ % choice.threads == w->index;
+  trace("checkpoint");
+  meet(w);
+  keep_house(w);
+  if (leads) for_all_worlds(note_old);
+  meet(w);
+  for (int i = 0; i < 2; i++) {
+    if (leads) fh_collect(2);
+    meet(w);
+    keep_house(w);
+  }
+  if (leads) for_all_worlds(check_old);
+  meet(w);
+  if (is_alone()) check_settled(&worlds[0]);
+}
+
+/* ---- the end ---- */
+
+static bool drop_all(struct world *world) {
+  world_lock(world);
+  world_flush_later(world);
+  for (unsigned i = 0; i < ROOTS; i++)
+    if (world->root[i].node) root_drop(world, i, world->root[i].count);
+  bool empty = world->nodes == 0;
+  world_unlock(world);
+  return empty;
+}
+
+/* A chain of objects with finalizers may rise once for each link. */
+void wind_up(struct worker *w) {
+  enum { ROUNDS = 100000 };
+  bool empty = false;
+  trace("wind up");
+  w->operation = w->operations;
+  meet(w);
+  for (int i = 0; !empty; i++) {
+    demand(i < ROUNDS, worlds[w->index].nodes ? worlds[w->index].node[0] : NULL, "it never dies");
+    empty = drop_all(&worlds[w->index]);
+    if (w->index == 0 && !is_alone()) empty &= drop_all(world_shared());
+    fh_housekeep();
+    if (i % 8 == 7) fh_collect(2);
+  }
+  meet(w);
+}
