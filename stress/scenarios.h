@@ -18,6 +18,8 @@
   SCENARIO(deep)            \
   SCENARIO(finalizers)      \
   SCENARIO(weak)            \
+  SCENARIO(generations)     \
+  SCENARIO(stragglers)      \
   SCENARIO(limits)          \
   SCENARIO(fork)            \
   SCENARIO(rounds)          \
