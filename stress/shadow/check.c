@@ -115,6 +115,7 @@ void collect_and_check(struct worker *w, int generation) {
   world_expect(world, generation);
   size_t found = fh_collect(generation);
   if (automatic) fh_gc_enable();
+  world->disturbed |= !exactly && world->doubts; /* finalizers of one collection, and then another one */
   check_collected(world, generation, exactly, found);
 }
 

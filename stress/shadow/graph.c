@@ -394,7 +394,7 @@ static bool die(struct node *node) {
   lose_all(node, node->world->late);
   if (node->kind == WEAK) {
     if (node->target) leave_target(node);
-    node->optional |= node->calls && !node->called && !is_alone();
+    node->optional |= node->calls && !node->called && (!is_alone() || node->world->late || me->depth);
     leave(node);
     node->state = DEAD;
     recycle(node);

@@ -94,7 +94,7 @@ static void join(struct node *node) {
   struct node *holder = world->root[node->id % ROOTS].node;
   if (!holder || holder->kind == FIXED || holder->kind == SHEAF || !holder->cells) return;
   if (!is_home(world) && !fh_is_published(holder->object)) return;
-  world->disturbed |= node->state == FINALIZING; /* what was there is released */
+  world->disturbed = true; /* what was there is released, and may die in its own time with what it had got to keep */
   hand_over(node);
   thing_store(holder, (unsigned)(node->id / ROOTS) % holder->cells, node);
 }
@@ -103,6 +103,7 @@ static void drop_some(struct world *world, uint64_t random) {
   unsigned place = (unsigned)(random % ROOTS);
   const struct node *node = world->root[place].node;
   if (!node || (!is_home(world) && !fh_is_published(node->object))) return;
+  world->disturbed = true;
   trace("drops #%llu", (unsigned long long)node->id);
   root_drop(world, place, world->root[place].count);
 }
@@ -161,10 +162,7 @@ static void on_loss(fh_weak *object, void *context) {
   trace("callback of #%llu", (unsigned long long)weak->id);
   weak_called(weak);
   if (weak->id % 8 == 1) allocate_some(world);
-  if (weak->id % 8 == 2) {
-    world->disturbed = true;
-    drop_some(world, weak->id / 8);
-  }
+  if (weak->id % 8 == 2) drop_some(world, weak->id / 8);
   me->depth--;
   weak_call_ended(weak);
   world_unlock(world);
