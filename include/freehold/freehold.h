@@ -4,6 +4,7 @@
 #define FREEHOLD_FREEHOLD_H
 
 #include <freehold/base.h>
+#include <freehold/finalize.h>
 #include <freehold/gc.h>
 #include <freehold/lock.h>
 #include <freehold/memory.h>

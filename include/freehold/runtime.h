@@ -59,6 +59,17 @@ typedef enum fh_memory_event {
  * called there (drop a cache, shed load), but does not nest. */
 typedef void (*fh_memory_function)(void *context, fh_memory_event event);
 
+/* Who runs finalizers of types, weak callbacks, and finalizers from outside (finalize.h). */
+typedef enum fh_finalizers {
+  FH_FINALIZERS_SAFEPOINT = 0, /* the mutator that dropped the last reference, or that collected, at its safepoints */
+  FH_FINALIZERS_QUEUE          /* they wait until a thread of the application calls fh_finalizers_run */
+} fh_finalizers;
+
+/* Is told that finalizers wait, when the queue was empty before: to wake the thread that runs them. Called at a safepoint of the
+ * mutator that put the first one in, with no lock held, on any thread; it must not call Freehold. The queue may be empty again by
+ * then. */
+typedef void (*fh_finalizers_function)(void *context);
+
 /* What somebody waits for that does not come. */
 typedef enum fh_wait {
   FH_WAIT_STOP = 1, /* the world is to stand still, and this mutator neither reaches a safepoint nor blocks in a region */
@@ -104,11 +115,14 @@ typedef void (*fh_straggler_function)(void *context, const fh_straggler *straggl
  * | watchdog_ms        | ms      | 1..3,600,000,OFF| 5,000            | how long waits may last before stragglers are named|
  * | straggler          |         | function        | a warning, by log| hears of stragglers                              |
  * | straggler_context  |         | any             | NULL             | first argument of straggler                      |
+ * | finalizers         |         | fh_finalizers   | safepoint        | who runs finalizers                              |
  * | limbo_batch        | bytes   | 1..2^30         | 262,144          | a grace period is asked for when so much waits   |
  * | soft_limit         | bytes   | any             | 3/4 of the hard  | above it collections become eager                |
  * | hard_limit         | bytes   | any             | no limit         | above it allocation returns NULL; FH_LIMIT_CGROUP|
  * | memory             |         | function        | none             | is told when a limit is crossed                  |
  * | memory_context     |         | any             | NULL             | first argument of memory                         |
+ * | finalizers_notify  |         | function        | none             | is told when finalizers begin to wait            |
+ * | finalizers_context |         | any             | NULL             | first argument of finalizers_notify              |
  * | log                |         | function        | standard error   | where messages go                                |
  * | log_context        |         | any             | NULL             | first argument of log                            | */
 typedef struct fh_options {
@@ -123,6 +137,8 @@ typedef struct fh_options {
   uint32_t gil_switch_us;
   uint32_t watchdog_ms;
   uint32_t gc_workers;
+  uint32_t finalizers;
+  uint32_t reserved;
   fh_straggler_function straggler;
   void *straggler_context;
   size_t limbo_batch;
@@ -130,6 +146,8 @@ typedef struct fh_options {
   size_t hard_limit;
   fh_memory_function memory;
   void *memory_context;
+  fh_finalizers_function finalizers_notify;
+  void *finalizers_context;
   fh_log_function log;
   void *log_context;
 } fh_options;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "api/attach.h"
+#include "api/finalize.h"
 #include "api/fork.h"
 #include "api/safepoint.h"
 #include "api/weak.h"
@@ -21,6 +22,8 @@
 #include "memory/system.h"
 #include "mutator/pressure.h"
 #include "mutator/straggler.h"
+#include "ref/finalizer.h"
+#include "ref/pending.h"
 #include "ref/relief.h"
 #include "ref/slot.h"
 #include "ref/weak.h"
@@ -58,6 +61,7 @@ static fh_status fill_options(fh_options *filled, const fh_options *given, size_
     *filled = *given;
   }
   if (filled->flags >= FH_OPTION_NO_CANDIDATES << 1) return FH_EINVAL;
+  if (filled->reserved || !fits(filled->finalizers, FH_FINALIZERS_QUEUE)) return FH_EINVAL;
   if (!fits(filled->watchdog_ms, 3600000) && filled->watchdog_ms != FH_WATCHDOG_OFF) return FH_EINVAL;
   if (!fits(filled->gc_overhead, FH__PACE_NO_OVERHEAD) || !fits(filled->gc_pause_us, 1000000)) return FH_EINVAL;
   if (!fits(filled->design, FH__SWITCHABLE ? FH_DESIGN_GIL : FH_DESIGN_BIASED) || !fits(filled->fork, FH_FORK_FORBID)) return FH_EINVAL;
@@ -95,6 +99,7 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__shared.heap_is_ours = !(options->flags & FH_OPTION_SHARED_HEAP) && !fh__backend_is_hosts();
   fh__inbox_init(&fh__shared.later);
   fh__weak_start();
+  fh__pending_start();
   fh__crew.limit = options->gc_workers;
   fh__collect_start(options);
 }
@@ -180,6 +185,7 @@ static void free_everything(void) {
   fh__track_finish_shared();
   fh__weak_finish();
   fh__weak_forget_type();
+  fh__finalizer_forget_type();
   fh__types_finish();
   fh__account_start(INT64_MAX, INT64_MAX);
   fh__collector = (struct fh__collector){0};
@@ -192,16 +198,23 @@ static void free_everything(void) {
   fh__backend_tidy();
 }
 
+/* Also what waits for a thread of the application. Finalizers of what has leaked are no leaks. */
+static void settle_for_good(struct fh__mutator *me) {
+  fh__safepoint_settle(me);
+  if (fh__finalizers_forget(me)) fh__safepoint_settle(me);
+}
+
 /* By the last user, when nobody is attached and nobody can be. Runs application code: no lock is held. */
 static uint64_t end(void) {
-  /* Every mutator in turn: some may have left finalizers or garbage that are theirs alone. The first clears the roots, the
-   * last look is at the whole. */
+  /* Every mutator in turn: some may have left finalizers or garbage that are theirs alone. The first calls what is to be called
+   * while everything lives, and clears the roots; the last look is at the whole. */
   uint32_t count = fh__registry_count();
   for (uint32_t id = 1; id <= count; id++) {
     fh__bind_for_shutdown(id);
     if (id == 1) fh__collect_keep_nothing(fh__self());
+    if (id == 1) fh__finalizers_at_exit(fh__self());
     fh__roots_clear();
-    if (id == count) fh__safepoint_settle(fh__self());
+    if (id == count) settle_for_good(fh__self());
     fh__unbind(fh__self()); /* finishes its work */
   }
   uint64_t leaked = report_leaks();

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/safepoint.h"
 
+#include "api/finalize.h"
 #include "base/trap.h"
 #include "collect/collect.h"
 #include "collect/garbage.h"
 #include "mutator/pressure.h"
 #include "ref/destroy.h"
 #include "ref/merge.h"
+#include "ref/pending.h"
 #include "ref/relief.h"
 #include "ref/weak.h"
 #include "sync/grace.h"
@@ -57,15 +59,13 @@ static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_COLLECT) fh__collect_if_due(me);
   if (bits & FH__ATTEND_FINALIZE) fh__weak_run_callbacks(me);
   if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);
+  if (bits & FH__ATTEND_FINALIZE) fh__pending_notify(me);
   if (bits & FH__ATTEND_LIMIT) fh__pressure_tell(me);
   if (FH__UNLIKELY(bits & FH__ATTEND_PURGE)) fh__backend_tidy();
 }
 
 static void run_once(struct fh__mutator *me) {
-  if (FH__LOAD(&me->sync.attention, ACQUIRE) & FH__ATTEND_STOP) {
-    fh__state_park(&me->sync);
-    fh__mutator_look_around(me); /* while nobody was ATTACHED, nobody could be asked */
-  }
+  fh__mutator_let_stop(me);
   uint32_t bits = take_attention(me);
   if (FH__UNLIKELY(bits & FH__ATTEND_GIL)) hand_over(me);
   attend_to(me, bits);
@@ -128,6 +128,7 @@ void fh__safepoint_settle(struct fh__mutator *me) {
     fh__safepoint_housekeep(me);
     size_t found = fh__collect(me, FH__OLD);
     fh__safepoint_housekeep(me);
+    (void)fh__finalizers_run(me, SIZE_MAX);
     bool looked = FH__LOAD(&fh__collector.failed, RELAXED) == failed; /* else there was no memory, and may be in the next round */
     bool quiet = looked && !found && progress_of(me) == before && fh__limbo_is_empty(&me->limbo) && fh__relief_inbox_is_empty();
     if (quiet) return;

@@ -14,11 +14,11 @@ static const fh_type_spec weak_spec = {.name = "fh_weak",
 
 static fh_type *weak_type; /* atomic: of the runtime that runs; registered by the first weak reference */
 
-static fh_type *type_of_weak(void) {
-  fh_type *type = FH__LOAD(&weak_type, ACQUIRE); /* partner: the release below */
+static fh_type *type_of_weak(const struct fh__weak_kind *kind) {
+  fh_type *type = FH__LOAD(kind->type, ACQUIRE); /* partner: the release below */
   if (FH__LIKELY(type != NULL) && FH__LIKELY(fh__types[type->index] == type)) return type; /* not unregistered */
-  if (fh__type_register(&weak_spec, &type)) return NULL;
-  FH__STORE_(&weak_type, type, RELEASE); /* whoever comes at the same time stores the same */
+  if (fh__type_register(kind->spec, &type)) return NULL;
+  FH__STORE_(kind->type, type, RELEASE); /* whoever comes at the same time stores the same */
   return type;
 }
 
@@ -32,9 +32,9 @@ static bool may_refer_to(const char *call, fh_object *target) {
 }
 
 /* What may fail comes first. Nobody can die meanwhile: the caller has a reference to the target. */
-static fh_weak *make(const char *call, fh_object *target, void (*callback)(fh_weak *, void *), void *context) {
+fh_weak *fh__weak_make(const char *call, fh_object *target, const struct fh__weak_kind *kind) {
   struct fh__mutator *me = fh__self_or_trap(call, target);
-  fh_type *type = may_refer_to(call, target) ? type_of_weak() : NULL;
+  fh_type *type = may_refer_to(call, target) ? type_of_weak(kind) : NULL;
   struct fh__weak_block *block = type ? fh__weak_join(target) : NULL;
   if (!block) return NULL;
   fh_weak *weak = fh_new(type);
@@ -43,17 +43,20 @@ static fh_weak *make(const char *call, fh_object *target, void (*callback)(fh_we
     return NULL;
   }
   weak->block = block;
-  weak->callback = callback;
-  weak->context = context;
-  if (callback) fh__weak_listen(weak);
+  weak->callback = kind->callback;
+  weak->context = kind->context;
+  if (kind->callback) fh__weak_listen(weak);
   fh__publish(me, target, call);
   FH__OR(&target->fh__shared, FH__WEAK, RELAXED); /* seen by whoever takes the count to zero: the same word */
   return weak;
 }
 
-fh_weak *fh_weak_new(void *target) { return make("fh_weak_new", target, NULL, NULL); }
+fh_weak *fh_weak_new(void *target) {
+  return fh__weak_make("fh_weak_new", target, &(struct fh__weak_kind){&weak_spec, &weak_type, NULL, NULL});
+}
 
 fh_weak *fh_weak_new_callback(void *target, void (*callback)(fh_weak *weak, void *context), void *context) {
   if (FH__CHECKED && !callback) fh__misuse("fh_weak_new_callback", target, "the callback is NULL");
-  return make("fh_weak_new_callback", target, callback, context);
+  struct fh__weak_kind kind = {&weak_spec, &weak_type, callback, context};
+  return fh__weak_make("fh_weak_new_callback", target, &kind);
 }

@@ -2,6 +2,17 @@
 #ifndef FH_API_WEAK_H
 #define FH_API_WEAK_H
 
+#include <freehold/weak.h>
+
+/* What a weak reference is made as. */
+struct fh__weak_kind {
+  const fh_type_spec *spec;
+  fh_type **type; /* atomic: of the runtime that runs, or NULL */
+  void (*callback)(fh_weak *weak, void *context);
+  void *context;
+};
+/* NULL: no memory, or the target refuses. What the type has beyond fh_weak is the caller's to fill in. */
+fh_weak *fh__weak_make(const char *call, fh_object *target, const struct fh__weak_kind *kind);
 /* At shutdown, with the other types. */
 void fh__weak_forget_type(void);
 

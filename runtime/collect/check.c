@@ -16,6 +16,7 @@
 #include "collect/scan.h"
 #include "object/cells.h"
 #include "ref/merge.h"
+#include "ref/pending.h"
 #include "ref/weak.h"
 #include "sync/stop.h"
 
@@ -155,6 +156,8 @@ static void check_mutators(struct check *check) {
     if (mutator->account.credit && !FH__LOAD(&sync->bound, RELAXED))
       find(check, "account.sum", NULL, "unbound mutator %u holds credit", sync->id);
   }
+  for (const fh_object *object = fh__pending_first_object(); object; object = fh__dead_next(object))
+    if (!fh__is_dead_count(object->fh__shared)) find(check, "ref.dead", object, "waits for its finalizer with shared 0x%x", object->fh__shared);
   if (check->queued_flags != check->queued_entries)
     find(check, "ref.queued", NULL, "%lu objects are QUEUED, %lu are in queues", (unsigned long)check->queued_flags,
          (unsigned long)check->queued_entries);

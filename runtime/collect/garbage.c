@@ -19,7 +19,7 @@ struct sorting {
   struct fh__mutator *me;
   struct fh__scan *scan;
   size_t count;
-  bool finalizers;
+  size_t finalizers;
   bool private, published; /* there is such garbage */
   bool earlier;            /* garbage of earlier collections is not finished yet */
 };
@@ -37,21 +37,24 @@ static struct fh__mutator *owner_of(const fh_object *object) {
 static struct fh__mutator *finisher_of(const struct sorting *sorting, const fh_object *object) {
   if (fh__is_published(object) || fh__design_is(FH_DESIGN_GIL)) return sorting->me;
   struct fh__mutator *owner = owner_of(object);
+  if (FH__UNLIKELY(owner->garbage_finalizes) && fh__pending_is_on()) return sorting->me; /* known when the first pass is over */
   return owner->sync.taken && !owner->returning ? sorting->me : owner;
 }
 
-static void assign_one(void *context, fh_object *object) {
+static void note_one(void *context, fh_object *object) {
   struct sorting *sorting = context;
-  struct fh__mutator *finisher = finisher_of(sorting, object);
-  finisher->garbage_count++;
   if (fh__is_published(object))
     sorting->published = true;
   else
     sorting->private = true;
   if (!wants_finalizer(object)) return;
-  sorting->finalizers = true;
-  finisher->garbage_finalizes = true;
+  sorting->finalizers++;
+  finisher_of(sorting, object)->garbage_finalizes = true;
+  if (fh__pending_is_on()) sorting->me->garbage_finalizes = true; /* they are all finished as one list */
 }
+
+/* When all is noted. */
+static void assign_one(void *context, fh_object *object) { finisher_of(context, object)->garbage_count++; }
 
 static void keep_published(void *context, fh__cell *cell) {
   fh_object *child = fh__cell_load(cell);
@@ -74,6 +77,7 @@ static bool make_list(struct fh__mutator *finisher, uint32_t generation) {
   struct fh__garbage *list = fh__backend_alloc(sizeof *list + room * sizeof(fh_object *));
   if (!list) return false;
   *list = (struct fh__garbage){.next = finisher->garbage, .generation = generation, .runs_code = finisher->garbage_finalizes};
+  list->queued = list->runs_code && fh__pending_is_on();
   finisher->garbage = list;
   return true;
 }
@@ -123,11 +127,13 @@ static bool lose_weak(struct fh__mutator *me, fh_object *object) {
 static void enlist_one(void *context, fh_object *object) {
   struct sorting *sorting = context;
   struct fh__mutator *finisher = finisher_of(sorting, object);
-  if (finisher == sorting->me && !fh__owns(finisher, FH__LOAD(&object->fh__bias, RELAXED))) fh__publish_stopped(finisher, object);
+  struct fh__garbage *list = finisher->garbage;
+  bool foreign = finisher == sorting->me && !fh__owns(finisher, FH__LOAD(&object->fh__bias, RELAXED));
+  if (foreign || list->queued) fh__publish_stopped(finisher, object); /* [pending.published] */
   hold(object);
-  if (lose_weak(sorting->me, object)) finisher->garbage->runs_code = true; /* it is published: both are one */
+  if (lose_weak(sorting->me, object) && !fh__pending_is_on()) list->runs_code = true; /* it is published: both are one */
   FH__STORE_(&object->fh__flags, FH__LOAD(&object->fh__flags, RELAXED) | FH__FLAG_GARBAGE, RELAXED);
-  finisher->garbage->object[finisher->garbage->count++] = object;
+  list->object[list->count++] = object;
   fh__track_chunk_of(object->fh__slot)->garbage++;
   sorting->count++;
 }
@@ -154,7 +160,16 @@ static void cross_one(void *context, fh_object *object) {
   fh__cells_each(fh__type_of(object), object, cross_cell, &crossing);
 }
 
-static void hand_out(struct fh__mutator *me) {
+static void hand_to_application(struct fh__mutator *me, size_t finalizers) {
+  struct fh__garbage *list = me->garbage;
+  if (!me->garbage_count || !list->queued) return;
+  me->garbage = list->next;
+  list->pending.finalizers = finalizers;
+  fh__pending_push_list(me, &list->pending);
+}
+
+static void hand_out(struct fh__mutator *me, size_t finalizers) {
+  hand_to_application(me, finalizers);
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync)) {
     struct fh__mutator *finisher = fh__mutator_of(sync);
@@ -165,6 +180,7 @@ static void hand_out(struct fh__mutator *me) {
 }
 
 static bool lists_wait(void) {
+  if (fh__pending_is_on()) return true; /* perhaps */
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync))
     if (fh__mutator_of(sync)->garbage || fh__mutator_of(sync)->finalizing_garbage) return true;
@@ -173,12 +189,13 @@ static bool lists_wait(void) {
 
 static size_t sort(struct fh__mutator *me, struct fh__scan *scan) {
   struct sorting sorting = {.me = me, .scan = scan, .earlier = lists_wait()};
+  fh__scan_unmarked(scan, note_one, &sorting);
   fh__scan_unmarked(scan, assign_one, &sorting);
   if (!make_lists(scan->generation)) return SIZE_MAX;
   if (sorting.finalizers) fh__scan_unmarked(scan, keep_for_finalizers, &sorting); /* the lists have room for more than is left */
   fh__scan_unmarked(scan, enlist_one, &sorting);
   if (sorting.earlier || (sorting.private && sorting.published)) fh__scan_unmarked(scan, cross_one, &sorting);
-  hand_out(me);
+  hand_out(me, sorting.finalizers);
   return sorting.count;
 }
 
@@ -207,11 +224,18 @@ size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan) {
 
 /* ---- finishing: finalizers and what they resurrect ---- */
 
-static void run_finalizers(struct fh__mutator *me, const struct fh__garbage *list) {
-  for (size_t i = 0; i < list->count; i++) {
-    const fh_type *type = fh__type_of(list->object[i]);
-    if (type->finalize) fh__ref_finalize(me, list->object[i], type);
+/* Those that did not run, but at most so many; returns how many ran. A finalizer may end the thread: it has had its turn then. */
+static size_t run_finalizers(struct fh__mutator *me, struct fh__garbage *list, size_t most) {
+  size_t ran = 0;
+  while (list->next_finalizer < list->count && ran < most) {
+    fh_object *object = list->object[list->next_finalizer++];
+    if (!wants_finalizer(object)) continue;
+    if (list->queued) list->pending.finalizers--;
+    fh__ref_finalize(me, object, fh__type_of(object));
+    ran++;
+    fh__mutator_let_stop(me); /* one after the other may take long */
   }
+  return ran;
 }
 
 static void subtract_internal(void *context, fh__cell *cell) {
@@ -346,16 +370,14 @@ static void destroy_all(struct fh__mutator *me, const struct fh__garbage *list) 
   }
 }
 
-static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
-  size_t rescued = 0;
-  if (list->runs_code) {
-    me->finalizing_garbage = list; /* a finalizer may end the thread */
-    fh__weak_run_callbacks(me);
-    run_finalizers(me, list);
-    look_again(me, list);
-    me->finalizing_garbage = NULL; /* not before: behind a fork's stop the thread may be lost */
-    rescued = let_go_of_rescued(me, list);
-  }
+/* After finalizers and callbacks. */
+static size_t rescue_list(struct fh__mutator *me, struct fh__garbage *list) {
+  look_again(me, list);
+  me->finalizing_garbage = NULL; /* not before: behind a fork's stop the thread may be lost */
+  return let_go_of_rescued(me, list);
+}
+
+static void destroy_list(struct fh__mutator *me, struct fh__garbage *list) {
   FH__BUMP(&me->counters.collected, list->count);
   FH__ADD(&fh__collector.collected[list->generation], list->count, RELAXED);
   if (list->closed) {
@@ -365,6 +387,17 @@ static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
     destroy_all(me, list);
   }
   fh__backend_free(list);
+}
+
+static size_t finish_list(struct fh__mutator *me, struct fh__garbage *list) {
+  size_t rescued = 0;
+  if (list->runs_code) {
+    me->finalizing_garbage = list; /* a finalizer may end the thread */
+    fh__weak_run_callbacks(me);
+    run_finalizers(me, list, SIZE_MAX);
+    rescued = rescue_list(me, list);
+  }
+  destroy_list(me, list);
   return rescued;
 }
 
@@ -381,10 +414,35 @@ size_t fh__garbage_finish(struct fh__mutator *me) {
   return rescued;
 }
 
-void fh__garbage_resume(struct fh__mutator *me) {
-  struct fh__garbage *list = me->finalizing_garbage;
-  if (!list) return;
+static void wait_again(struct fh__mutator *me, struct fh__garbage *list) {
   me->finalizing_garbage = NULL;
-  list->next = me->garbage;
-  me->garbage = list;
+  if (list->queued) {
+    fh__pending_return_list(me, &list->pending);
+  } else {
+    list->next = me->garbage;
+    me->garbage = list;
+  }
+}
+
+void fh__garbage_resume(struct fh__mutator *me) {
+  if (me->finalizing_garbage) wait_again(me, me->finalizing_garbage);
+}
+
+bool fh__garbage_run_pending(struct fh__mutator *me, size_t most, size_t *ran) {
+  struct fh__pending_list *head = fh__pending_take_list();
+  if (!head) return false;
+  struct fh__garbage *list = (struct fh__garbage *)(void *)head;
+  bool outer = me->collecting;
+  me->collecting = true;
+  me->finalizing_garbage = list;
+  *ran += run_finalizers(me, list, most);
+  if (list->pending.finalizers) {
+    wait_again(me, list);
+  } else {
+    (void)rescue_list(me, list);
+    destroy_list(me, list);
+  }
+  me->collecting = outer;
+  if (me->garbage) fh__attend(&me->sync, FH__ATTEND_GARBAGE); /* a safepoint inside may have taken the bit */
+  return true;
 }

@@ -70,6 +70,7 @@ struct fh__mutator {
   uint32_t yielding;       /* atomic: 1: its thread waits for memory and touches no counts, 2: somebody merges in its place */
   bool destroying;         /* inside the destruction loop: deaths are appended to it */
   bool finalizing;         /* inside a finalizer or a weak callback: safepoints run no further ones */
+  bool notifies;           /* it has to tell the application that finalizers wait */
   bool collecting;         /* collections do not nest */
   bool telling;            /* inside the application's memory callback */
   uint32_t events;         /* memory events that it has to be told: a bit each */
@@ -166,6 +167,13 @@ void fh__mutator_destroy(struct fh__mutator *mutator);
 FH__INLINE void fh__mutator_look_around(struct fh__mutator *me) {
   if (FH__UNLIKELY(me->limbo.sealed.stamp != 0)) fh__attend(&me->sync, FH__ATTEND_LIMBO);
   if (FH__UNLIKELY(FH__LOAD(&fh__shared.inbox_waits, SEQ_CST) != 0)) fh__attend(&me->sync, FH__ATTEND_INBOX);
+}
+
+/* Parks if a stop is on: at a safepoint, and between the pieces of long work that is done at one. */
+FH__INLINE void fh__mutator_let_stop(struct fh__mutator *me) {
+  if (FH__LIKELY(!(FH__LOAD(&me->sync.attention, ACQUIRE) & FH__ATTEND_STOP))) return;
+  fh__state_park(&me->sync);
+  fh__mutator_look_around(me); /* while nobody was ATTACHED, nobody could be asked */
 }
 
 FH__INLINE void fh__mutator_go_online(struct fh__mutator *me) {

@@ -3,6 +3,8 @@
 
 #include "base/trap.h"
 #include "object/cells.h"
+#include "ref/pending.h"
+#include "ref/publish.h"
 #include "ref/weak.h"
 
 /* ---- destroying one object ---- */
@@ -78,20 +80,37 @@ static FH__COLD void lose_weak(struct fh__mutator *me, fh_object *object) {
   FH__AND(&object->fh__flags, ~FH__FLAG_GARBAGE, RELAXED);
 }
 
+static void wait_for_finalizer(struct fh__mutator *me, fh_object *object) {
+  if (fh__pending_is_on()) {
+    fh__pending_push_object(me, object);
+  } else {
+    fh__dead_push(&me->finalizable, object);
+    fh__attend(&me->sync, FH__ATTEND_FINALIZE);
+  }
+}
+
 /* `shared`: as the last reference left it. */
 static void die_untracked(struct fh__mutator *me, fh_object *object, uint32_t shared) {
   if (FH__UNLIKELY(shared & FH__WEAK)) lose_weak(me, object);
   if (FH__UNLIKELY(wants_finalizer(object, fh__type_of(object)))) {
-    fh__dead_push(&me->finalizable, object);
-    fh__attend(&me->sync, FH__ATTEND_FINALIZE);
+    wait_for_finalizer(me, object);
     return;
   }
   destroy(me, object);
 }
 
+/* [pending.published]. While it is still tracked, which the walk relies on. Nobody refers to it, so what its owner's words say may
+ * be written at once: a merged object with no references. */
+static FH__COLD void publish_dead(struct fh__mutator *me, fh_object *object) {
+  fh__publish(me, object, "fh_release");
+  FH__STORE_(&object->fh__bias, FH__BIAS_MARK, RELAXED);
+  FH__STORE_(&object->fh__shared, FH__MERGED, RELAXED);
+}
+
 void fh__ref_die(struct fh__mutator *me, fh_object *object) {
   uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
   FH__BUMP(shared & FH__PRIVATE ? &me->counters.private_deaths : &me->counters.published_deaths, 1);
+  if (FH__UNLIKELY(fh__pending_is_on()) && shared & FH__PRIVATE && wants_finalizer(object, fh__type_of(object))) publish_dead(me, object);
   fh__track_remove(&me->track, object); /* before any list and any application code sees it */
   die_untracked(me, object, shared);
 }
@@ -164,6 +183,17 @@ void fh__ref_end_finalizer(struct fh__mutator *me) {
   fh__release(object);
 }
 
+bool fh__ref_run_pending(struct fh__mutator *me) {
+  fh_object *object = fh__pending_take_object();
+  if (!object) return false;
+  if (!revive(me, object, fh__type_of(object))) {
+    fh__pending_return_object(me, object); /* no memory for its tracking entry: it stays dead until somebody comes again */
+    return false;
+  }
+  finalize_one(me, object);
+  return true;
+}
+
 void fh__ref_run_finalizers(struct fh__mutator *me) {
   if (me->finalizing || !(me->finalizable.first || me->finalizing_now.first)) return;
   /* A callback has just lost more. Those are called at the next safepoint, and theirs may be the finalizers that wait here. */
@@ -175,6 +205,7 @@ void fh__ref_run_finalizers(struct fh__mutator *me) {
   while ((object = fh__dead_pop(list))) {
     if (revive(me, object, fh__type_of(object))) {
       finalize_one(me, object);
+      fh__mutator_let_stop(me); /* one after the other may take long */
     } else {
       fh__dead_push(list, object); /* no memory for its tracking entry: it stays dead until a later safepoint */
       break;

@@ -6,6 +6,8 @@
  *                           +-- else --> fields cleared, dealloc --+-- private   --> freed
  *                                                                  +-- published --> limbo --> grace period --> freed
  *
+ * With FH_FINALIZERS_QUEUE what has a finalizer goes to the application's queue (ref/pending.h), published, instead of to `finalizable`.
+ *
  * Destruction is iterative: what dies while an object is being destroyed joins the list `dying`, linked through the dead
  * themselves, so a tree of any depth needs neither stack nor memory. */
 #ifndef FH_REF_DESTROY_H
@@ -24,6 +26,8 @@ void fh__ref_run_deferred(struct fh__mutator *me);
 void fh__ref_defer_dying(struct fh__mutator *me);
 /* At a safepoint: runs the finalizers that wait. */
 void fh__ref_run_finalizers(struct fh__mutator *me);
+/* With the queue: runs the finalizer of one object that waits there. False: none does, or there is no memory to revive it. */
+bool fh__ref_run_pending(struct fh__mutator *me);
 /* Gives up the runtime's reference to the object whose finalizer ran, or ended its thread. */
 void fh__ref_end_finalizer(struct fh__mutator *me);
 static inline bool fh__ref_has_finalizers(const struct fh__mutator *me) {

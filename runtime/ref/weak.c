@@ -4,6 +4,7 @@
 #include "base/trap.h"
 #include "ref/count.h"
 #include "ref/destroy.h"
+#include "ref/pending.h"
 
 /* ---- the table ----
  *
@@ -109,6 +110,13 @@ void fh__weak_listen(fh_weak *weak) {
   fh__mutex_unlock(&shard->lock);
 }
 
+void fh__weak_unlisten(fh_weak *weak) {
+  struct shard *shard = &shards[weak->block->shard];
+  fh__mutex_lock(&shard->lock);
+  if (weak->link) unlink_callback(weak);
+  fh__mutex_unlock(&shard->lock);
+}
+
 /* The last weak reference to an object that lives: nobody can be making another one just now, that would need the lock. A release
  * of the object's last reference that saw the bit finds no block, and that is all. */
 static void forget(struct shard *shard, fh_object *target) {
@@ -145,6 +153,15 @@ static bool keep_for_callback(struct fh__mutator *me, fh_weak *weak) {
   return true;
 }
 
+static void wait_for_a_thread(struct fh__mutator *me) {
+  if (fh__pending_is_on()) {
+    fh__pending_push_callbacks(me, me->weak_lost);
+    me->weak_lost = NULL;
+  } else {
+    fh__attend(&me->sync, FH__ATTEND_FINALIZE);
+  }
+}
+
 bool fh__weak_clear(struct fh__mutator *me, fh_object *object) {
   struct shard *shard = &shards[shard_of(object)];
   bool callbacks = false;
@@ -158,7 +175,7 @@ bool fh__weak_clear(struct fh__mutator *me, fh_object *object) {
     FH__AND(&object->fh__shared, ~(uint32_t)FH__WEAK, RELAXED);
   }
   fh__mutex_unlock(&shard->lock);
-  if (callbacks) fh__attend(&me->sync, FH__ATTEND_FINALIZE);
+  if (callbacks) wait_for_a_thread(me);
   return callbacks;
 }
 
@@ -182,17 +199,25 @@ void fh__weak_end_callback(struct fh__mutator *me) {
   fh__release(&weak->fh);
 }
 
+static void call(struct fh__mutator *me, fh_weak *weak) {
+  me->weak_called = weak;
+  weak->callback(weak, weak->context);
+  fh__weak_end_callback(me);
+}
+
+bool fh__weak_run_pending(struct fh__mutator *me) {
+  fh_weak *weak = fh__pending_take_callback();
+  if (weak) call(me, weak);
+  return weak != NULL;
+}
+
 void fh__weak_run_callbacks(struct fh__mutator *me) {
   if (me->finalizing || !fh__weak_has_callbacks(me)) return;
   me->finalizing = true; /* neither finalizers nor callbacks nest in a callback */
   fh_weak *weak;
   if (!me->weak_calling) /* in the mutator: a callback may end the thread */
     while ((weak = pop(&me->weak_lost))) push(&me->weak_calling, weak); /* in the order of death */
-  while ((weak = pop(&me->weak_calling))) {
-    me->weak_called = weak;
-    weak->callback(weak, weak->context);
-    fh__weak_end_callback(me);
-  }
+  while ((weak = pop(&me->weak_calling))) call(me, weak);
   /* What was lost or died meanwhile: a safepoint inside may have taken the bit. */
   if (fh__weak_has_callbacks(me) || fh__ref_has_finalizers(me)) fh__attend(&me->sync, FH__ATTEND_FINALIZE);
   me->finalizing = false;

@@ -48,15 +48,19 @@ struct fh__weak_block *fh__weak_join(fh_object *target);
 void fh__weak_leave(struct fh__weak_block *block);
 /* A new weak reference has a callback. The caller still has its reference to the target. */
 void fh__weak_listen(fh_weak *weak);
+/* It need not be called any more. It may be all the same, if it is on its way. */
+void fh__weak_unlisten(fh_weak *weak);
 /* Of the type of weak references. */
 void fh__weak_dealloc(void *weak);
-/* The object is dead or garbage: its weak references lose it. True: callbacks wait for `me`'s safepoint. */
+/* The object is dead or garbage: its weak references lose it. True: callbacks wait for `me`'s safepoint, or in the queue. */
 bool fh__weak_clear(struct fh__mutator *me, fh_object *object);
 
 /* At a safepoint: runs the callbacks that wait. */
 void fh__weak_run_callbacks(struct fh__mutator *me);
 /* Gives up the runtime's reference to the weak reference whose callback ran, or ended its thread. */
 void fh__weak_end_callback(struct fh__mutator *me);
+/* With the queue: runs one that waits there. False: none does. */
+bool fh__weak_run_pending(struct fh__mutator *me);
 static inline bool fh__weak_has_callbacks(const struct fh__mutator *me) { return me->weak_lost || me->weak_calling; }
 
 /* Stopped: calls `each` for every block in the table; looks for that of an object. */
