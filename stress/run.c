@@ -206,6 +206,9 @@ static void between_turns(struct worker *w) {
     case 7:
       fh_housekeep();
       return;
+    case 8:
+      fh_finalizers_run(below(w, 256)); /* where they wait in the queue */
+      return;
     default:
       sleep_a_little(w);
       return;

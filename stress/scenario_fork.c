@@ -22,6 +22,7 @@ static void choose(struct worker *main, fh_options *options) {
   options->log_context = main->run;
   options->fork = one_in(main, 2) ? FH_FORK_FOLLOW : FH_FORK_MANUAL;
   main->run->fork = options->fork;
+  options->finalizers = one_in(main, 2) ? FH_FINALIZERS_QUEUE : FH_FINALIZERS_SAFEPOINT;
 }
 
 static pid_t fork_as_chosen(const struct run *run) {

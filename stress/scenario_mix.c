@@ -32,6 +32,10 @@ static void turn(struct worker *w) {
   }
 }
 
+static void choose(struct worker *main, fh_options *options) {
+  options->finalizers = one_in(main, 4) ? FH_FINALIZERS_QUEUE : FH_FINALIZERS_SAFEPOINT;
+}
+
 static void prepare(struct worker *main) {
   for (int i = 0; i < PARTS; i++)
     if (parts[i].scenario->prepare) parts[i].scenario->prepare(main);
@@ -46,6 +50,7 @@ const struct scenario scenario_mix = {
     .name = "mix",
     .attacks = "turns of all the others at once, on the same slots",
     .threads = 6,
+    .choose = choose,
     .prepare = prepare,
     .turn = turn,
     .finish = finish,
@@ -55,6 +60,7 @@ const struct scenario scenario_many = {
     .name = "many",
     .attacks = "the same by 256 mutators",
     .threads = 256,
+    .choose = choose,
     .prepare = prepare,
     .turn = turn,
     .finish = finish,

@@ -131,7 +131,9 @@ static void the_dead_wait_for_whoever_runs_them(void **state) {
   assert_true(done() == 0 && dead() == 0 && fh_finalizers_pending() == 1);
   assert_int_equal(fh_check_heap(), FH_OK);
   assert_int_equal(fh_finalizers_run(0), 0);
-  assert_int_equal(run_elsewhere(), 2); /* the second died when the first had been finalized */
+  size_t ran = run_elsewhere();
+  fh_housekeep(); /* the second died when the first was destroyed, and perhaps in this thread's queue */
+  assert_int_equal(ran + run_elsewhere(), 2);
   assert_true(done() == 2 && fh_finalizers_pending() == 0);
   fh_settle();
   assert_int_equal(dead(), 3);
