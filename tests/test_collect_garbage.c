@@ -5,7 +5,8 @@
  * references from private to published garbage are counted down, and the object dies by its count [garbage.flag]; what
  * finalizers resurrect lives with all that it reaches, and the rest dies; a collection in the middle of another's finalizers
  * finds held objects alive [garbage.held] and counts references into that list; published garbage that another's finalizers
- * must find intact is kept; a reference between two lists counts, whenever it was made; each finalizer runs once. Real: the whole runtime; order is forced by gates. */
+ * must find intact is kept; a reference between two lists counts, whenever it was made; each finalizer runs once, and
+ * between two of them the world may stop. Real: the whole runtime; order is forced by gates. */
 #include "support/support.h"
 
 #include <sched.h>
@@ -261,9 +262,54 @@ static void collections_do_not_nest(void **state) {
   assert_int_equal(atomic_load(&died), 4);
 }
 
+static struct gate in_finalizer = GATE, collected = GATE;
+
+/* ---- finalizers that come one after the other ---- */
+
+static uint64_t stops_before;
+static bool stopped_between;
+
+/* The first one reaches no safepoint until somebody wants to stop the world. */
+static void let_the_world_stop(struct cell *self) {
+  if (stops_before == UINT64_MAX) {
+    stops_before = stats_now().stops;
+    gate_open(&in_finalizer, 1);
+    while (!(FH__LOAD(&fh__self()->sync.attention, RELAXED) & FH__ATTEND_STOP)) sched_yield();
+  } else {
+    stopped_between = stats_now().stops > stops_before;
+  }
+}
+
+static void stop_the_world(void *unused) {
+  gate_await(&in_finalizer, 1);
+  fh_collect(2);
+}
+
+static void between_finalizers_the_world_may_stop(void **state) {
+  only_parallel();
+  for (int as_garbage = 0; as_garbage < 2; as_garbage++) {
+    in_finalizer = (struct gate)GATE;
+    when_finalized = let_the_world_stop;
+    stops_before = UINT64_MAX;
+    stopped_between = false;
+    struct cell *a = cell_new(1, true), *b = cell_new(1, true);
+    if (as_garbage) {
+      fh_set(a, left, b);
+      fh_set(b, left, a);
+    }
+    fh_release(a);
+    fh_release(b);
+    struct companion companion;
+    companion_start(&companion, stop_the_world, NULL);
+    if (as_garbage) fh_collect(2);
+    fh_safepoint();
+    assert_true(stopped_between);
+    companion_join(&companion);
+  }
+}
+
 /* ---- a collection in the middle of another one's finalizers ---- */
 
-static struct gate in_finalizer = GATE, collected = GATE;
 static bool keep_the_new_one;
 
 /* New garbage that refers into the list whose finalizers run now. */
@@ -414,6 +460,7 @@ int main(void) {
       by_hand(the_resurrected_live_with_all_that_they_reach),
       by_hand(a_finalizer_may_save_its_neighbour),
       by_hand(collections_do_not_nest),
+      by_hand(between_finalizers_the_world_may_stop),
       by_hand(later_garbage_may_refer_to_an_earlier_list),
       by_hand(what_a_new_live_object_refers_to_is_resurrected),
       by_hand(an_edge_to_another_list_that_comes_late_is_counted),

@@ -277,6 +277,32 @@ static void everybodys_garbage_comes_to_the_queue(void **state) {
   }
 }
 
+/* Another mutator collects while this one runs a list, and finds garbage that is private to this one. */
+static void collect_beside(void *unused) {
+  gate_await(&ready, 1);
+  fh_collect(2);
+  gate_open(&leave, 1);
+}
+
+static void make_private_garbage(struct item *self) {
+  fh_release(ring_of(&plain_spec, 4));
+  gate_open(&ready, 1);
+  gate_await_running(&leave, 1);
+}
+
+static void own_garbage_of_a_server_is_finished_afterwards(void **state) {
+  if (test_design() == FH_DESIGN_GIL) skip(); /* it would keep the lock while it waits */
+  ready = leave = (struct gate)GATE;
+  deed = make_private_garbage;
+  fh_release(ring(1));
+  fh_collect(2);
+  struct companion companion;
+  companion_start(&companion, collect_beside, NULL);
+  assert_int_equal(fh_finalizers_run(SIZE_MAX), 2);
+  assert_int_equal(dead(), 4);
+  companion_join(&companion);
+}
+
 /* New garbage that refers into a list that waits, and a live object that does. */
 static void later_garbage_refers_to_a_list_that_waits(void **state) {
   deed = save;
@@ -342,10 +368,13 @@ static void note_call(void *context) { atomic_fetch_add((atomic_int *)context, 1
 static void those_from_outside_wait_too(void **state) {
   atomic_int called = 0;
   struct item *item = item_new(2);
-  FH_AUTO fh_finalizer *finalizer = fh_finalizer_new(item, note_call, &called, 0), *detached = fh_finalizer_new(item, note_call, &called, 0);
-  assert_true(finalizer && detached);
+  FH_AUTO fh_finalizer *finalizer = fh_finalizer_new(item, note_call, &called, 0), *detached = fh_finalizer_new(item, note_call, &called, 0),
+                       *early = fh_finalizer_new(item, note_call, &called, 0);
+  assert_true(finalizer && detached && early);
+  assert_true(fh_finalizer_detach(early));
   fh_release(item);
   fh_safepoint();
+  assert_true(fh_finalizers_pending() == 3); /* the object and two: the early one does not even come */
   assert_true(atomic_load(&called) == 0 && fh_finalizer_is_alive(finalizer));
   assert_true(fh_finalizer_detach(detached)); /* still in time */
   (void)run_elsewhere();
@@ -674,6 +703,7 @@ int main(void) {
       with_queue(garbage_without_finalizers_waits_for_nobody),
       with_queue(what_its_finalizer_saves_lives_with_all_it_reaches),
       with_queue(everybodys_garbage_comes_to_the_queue),
+      with_queue(own_garbage_of_a_server_is_finished_afterwards),
       with_queue(later_garbage_refers_to_a_list_that_waits),
       with_queue(callbacks_wait_and_come_first),
       with_queue(garbage_does_not_wait_for_its_callbacks),

@@ -9,6 +9,7 @@
 #include "base/sanitize.h"
 #include "collect/collect.h"
 #include "mutator/pressure.h"
+#include "ref/pending.h"
 #include "sync/stop.h"
 
 /* ---- words ---- */
@@ -119,7 +120,9 @@ static void dump_memory(struct out *out) {
   put_named(out, "failed", FH__LOAD(&fh__collector.failed, RELAXED));
   put_named(out, "opened", FH__LOAD(&fh__track.opened, RELAXED));
   put_named(out, "due", FH__LOAD(&fh__track.due, RELAXED));
-  put(out, FH__LOAD(&fh__shared.gc_enabled, RELAXED) ? " enabled\n" : " disabled\n");
+  put(out, FH__LOAD(&fh__shared.gc_enabled, RELAXED) ? " enabled" : " disabled");
+  if (fh__pending_is_on()) put_named(out, ", finalizers wait", fh__pending_count());
+  put(out, "\n");
 }
 
 /* ---- mutators ---- */
