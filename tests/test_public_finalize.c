@@ -7,6 +7,9 @@
  * it is called when the runtime ends and its object still lives, the newest of all first, and without it that is no leak [final.kept]. */
 #include "support/support.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 /* ---- calls are noted ---- */
 
 enum { CALLS = 256 };
@@ -335,6 +338,35 @@ static void leak(void) {
 
 static void a_leaks_finalizers_are_no_leaks(void **state) { expect_fine(leak); }
 
+/* ---- fork ---- */
+
+static void parent_and_child_each_call_theirs(void **state) {
+  struct node *dead = node_new(1), *alive = node_new(2);
+  attach_only(dead, 1, 0);
+  attach_only(alive, 2, FH_FINALIZER_AT_EXIT);
+  assert_int_equal(fh_root_add(&root), FH_OK);
+  fh_slot_store(&root, alive);
+  fh_release(alive);
+  fh_release(dead);
+  pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    fh_safepoint();
+    bool right = calls == 1 && called[0] == 1;
+    fh_detach();
+    right = right && fh_shutdown(1000, NULL) == FH_OK && calls == 2 && called[1] == 2;
+    _exit(right ? 0 : 1);
+  }
+  int status;
+  assert_true(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  fh_safepoint();
+  assert_int_equal(calls, 1);
+  fh_slot_store(&root, NULL);
+  fh_root_remove(&root);
+  fh_safepoint();
+  assert_int_equal(calls, 2);
+}
+
 /* ---- races ---- */
 
 enum { THREADS = 4 };
@@ -419,7 +451,7 @@ static void want_it(int how) {
 }
 
 static void contend(int index, void *unused) {
-  for (int i = 0; i < (int)scaled(20000); i++) {
+  for (int i = 0; i < (int)scaled(10000); i++) {
     if (index == 0) {
       mortal = node_new((uint64_t)i);
       contested = fh_finalizer_new(mortal, count_run, NULL, 0);
@@ -443,7 +475,7 @@ static void contend(int index, void *unused) {
 
 static void one_that_all_want_goes_to_one(void **state) {
   run_threads(2, contend, NULL);
-  assert_true(atomic_load(&winners) + atomic_load(&runs) == (int)scaled(20000));
+  assert_true(atomic_load(&winners) + atomic_load(&runs) == (int)scaled(10000));
 }
 
 int main(void) {
@@ -464,6 +496,7 @@ int main(void) {
       with_calls(a_thread_may_end_in_it),
       cmocka_unit_test(who_lives_at_the_end_is_called_if_it_says_so),
       cmocka_unit_test(a_leaks_finalizers_are_no_leaks),
+      with_calls(parent_and_child_each_call_theirs),
       with_calls(of_all_who_race_one_wins),
       with_calls(one_that_all_want_goes_to_one),
   };

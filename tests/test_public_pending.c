@@ -661,7 +661,7 @@ static void make_or_serve(int index, void *unused) {
     }
     return;
   }
-  for (size_t i = 0; i < scaled(6000); i++) {
+  for (size_t i = 0; i < scaled(20000); i++) {
     bool as_ring = i % 3 == 0;
     struct item *item = as_ring ? ring(i % 6 ? 2 : 1) : item_new(i % 5 ? 2 : 1);
     atomic_fetch_add(&made, 1 + as_ring);
