@@ -14,5 +14,6 @@
 #include <freehold/stats.h>
 #include <freehold/type.h>
 #include <freehold/weak.h>
+#include <freehold/weakmap.h>
 
 #endif

@@ -67,8 +67,8 @@ extern char __dso_handle; /* its address says which library or program this is *
 /* A safepoint that pthread_exit came out of had taken what it attended to: it is raised again. */
 static void resume_work(struct fh__mutator *me) {
   bool interrupted = me->finalizing || me->collecting;
-  if (me->dying.first) fh__ref_defer_dying(me);
-  me->destroying = me->finalizing = me->collecting = me->telling = false;
+  if (me->dying.first || me->lost_entries) fh__ref_defer_dying(me);
+  me->destroying = me->losing = me->finalizing = me->collecting = me->telling = false;
   if (me->finalized_now) fh__ref_end_finalizer(me);
   if (me->weak_called) fh__weak_end_callback(me);
   fh__callback_left(me);

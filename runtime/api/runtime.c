@@ -186,6 +186,7 @@ static void free_everything(void) {
   fh__weak_finish();
   fh__weak_forget_type();
   fh__finalizer_forget_type();
+  fh__weakmap_forget_types();
   fh__types_finish();
   fh__account_start(INT64_MAX, INT64_MAX);
   fh__collector = (struct fh__collector){0};

@@ -24,7 +24,7 @@ static fh_type *type_of_weak(const struct fh__weak_kind *kind) {
 
 void fh__weak_forget_type(void) { FH__STORE_(&weak_type, NULL, RELAXED); }
 
-static bool may_refer_to(const char *call, fh_object *target) {
+bool fh__weak_is_allowed(const char *call, fh_object *target) {
   if (FH__CHECKED) fh__check_object(call, target);
   bool refused = fh__type_of(target)->flags & FH_NO_WEAK;
   if (FH__CHECKED && refused) fh__misuse(call, target, "the type refuses weak references (FH_NO_WEAK)");
@@ -34,7 +34,7 @@ static bool may_refer_to(const char *call, fh_object *target) {
 /* What may fail comes first. Nobody can die meanwhile: the caller has a reference to the target. */
 fh_weak *fh__weak_make(const char *call, fh_object *target, const struct fh__weak_kind *kind) {
   struct fh__mutator *me = fh__self_or_trap(call, target);
-  fh_type *type = may_refer_to(call, target) ? type_of_weak(kind) : NULL;
+  fh_type *type = fh__weak_is_allowed(call, target) ? type_of_weak(kind) : NULL;
   struct fh__weak_block *block = type ? fh__weak_join(target) : NULL;
   if (!block) return NULL;
   fh_weak *weak = fh_new(type);

@@ -4,6 +4,8 @@
 
 #include <freehold/weak.h>
 
+#include "mutator/mutator.h"
+
 /* What a weak reference is made as. */
 struct fh__weak_kind {
   const fh_type_spec *spec;
@@ -15,5 +17,8 @@ struct fh__weak_kind {
 fh_weak *fh__weak_make(const char *call, fh_object *target, const struct fh__weak_kind *kind);
 /* At shutdown, with the other types. */
 void fh__weak_forget_type(void);
+void fh__weakmap_forget_types(void);
+/* True if the object may be weakly referenced; traps in checked builds if its type refuses. */
+bool fh__weak_is_allowed(const char *call, fh_object *target);
 
 #endif

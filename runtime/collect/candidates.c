@@ -7,8 +7,10 @@
  *   MARKED      alive
  *
  * Gathering and subtracting are one pass: whatever a gathered object refers to is gathered at the first reference. The list is closed
- * under references, so trial deletion within it finds all its garbage; and by [candidate.reach] there is no other. */
+ * under references, so trial deletion within it finds all its garbage; and by [candidate.reach] there is no other. A key of weak maps
+ * brings the maps, which refer to its values: these hang on it, though it does not refer to them. */
 #include "base/trap.h"
+#include "collect/ephemeron.h"
 #include "collect/walk.h"
 #include "ref/candidate.h"
 
@@ -68,13 +70,21 @@ FH__INLINE void reach_cell(void *context, fh__cell *cell) {
   if (child) reach_child(context, child);
 }
 
+/* No reference: it takes nothing off. */
+static void reach_map(void *context, fh_object *map) {
+  struct fh__scan *scan = context;
+  uint32_t slot = map->fh__slot;
+  if (slot && !scan->refs[slot]) gather(scan, map, slot);
+}
+
 /* From all that was gathered, from `at` on; what that brings is gathered, too. Stops where it is too much. */
 static size_t reach_from(struct fh__walk *walk, size_t at, size_t most) {
-  const struct fh__scan *scan = walk->scan;
+  struct fh__scan *scan = walk->scan;
   for (; at < scan->gathered_count && scan->gathered_count <= most; at++) {
     if (at + FH__PREFETCH < scan->gathered_count) __builtin_prefetch(scan->gathered[at + FH__PREFETCH].object);
     fh_object *object = scan->gathered[at].object;
     fh__cells_each(fh__type_of(object), object, reach_cell, walk);
+    fh__ephemerons_each_map(object, reach_map, scan);
   }
   return at;
 }

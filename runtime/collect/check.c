@@ -6,6 +6,7 @@
  *   [track.entry]    entries and slots name each other; free lists are lists of free entries
  *   [queue.drained]  queued objects are QUEUED, and in the queue of their owner
  *   [weak.bit]       WEAK and the blocks of weakly referenced objects name each other
+ *   [weak.entry]     entries of weak maps lead to what their blocks lead to
  *   [account.sum] [account.parts] [census.sum]   the sums agree */
 #include "collect/check.h"
 
@@ -170,6 +171,9 @@ static void check_weak_block(void *context, const struct fh__weak_block *block) 
   if (!target || !(target->fh__shared & FH__WEAK) || !fh__is_published(target))
     find(context, "weak.bit", target, "a block of an object that is not weakly referenced");
   if (!block->count) find(context, "weak.count", target, "a block that no weak reference leads to");
+  for (const struct fh__weak_entry *entry = block->entries; entry; entry = entry->next)
+    if (FH__LOAD(&entry->object, RELAXED) != target || entry->block != block || !entry->in_table)
+      find(context, "weak.entry", target, "an entry of map %p leads elsewhere", (const void *)entry->map);
 }
 
 /* ---- sums ---- */

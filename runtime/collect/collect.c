@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/trap.h"
 #include "collect/callback.h"
+#include "collect/ephemeron.h"
 #include "collect/garbage.h"
 #include "collect/pace.h"
 #include "collect/saved.h"
@@ -134,6 +135,7 @@ static void look_at_all(struct fh__scan *scan, uint32_t generation) {
   scan->settles = generation == FH__OLD && fh__collector.by_marks;
   fh__scan_subtract(scan);
   fh__scan_mark(scan);
+  fh__ephemerons_mark(scan);
   if (generation == FH__OLD) {
     fh__collector.linear_in = FH__LINEAR_EVERY - 1;
     fh__collector.ignore_marks = false;

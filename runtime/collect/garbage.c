@@ -11,6 +11,7 @@
 #include "ref/merge.h"
 #include "ref/publish.h"
 #include "ref/weak.h"
+#include "ref/weakmap.h"
 #include "sync/stop.h"
 
 /* ---- in the stop: sorting ---- */
@@ -121,7 +122,7 @@ static void hold(fh_object *object) {
 
 /* [weak.cleared]. True: a callback of the application runs before the garbage is destroyed. */
 static bool lose_weak(struct fh__mutator *me, fh_object *object) {
-  return FH__UNLIKELY(FH__LOAD(&object->fh__shared, RELAXED) & FH__WEAK) && fh__weak_clear(me, object);
+  return FH__UNLIKELY(FH__LOAD(&object->fh__shared, RELAXED) & FH__WEAK) && fh__weak_clear(me, object, true);
 }
 
 static void enlist_one(void *context, fh_object *object) {
@@ -194,6 +195,7 @@ static size_t sort(struct fh__mutator *me, struct fh__scan *scan) {
   if (!make_lists(scan->generation)) return SIZE_MAX;
   if (sorting.finalizers) fh__scan_unmarked(scan, keep_for_finalizers, &sorting); /* the lists have room for more than is left */
   fh__scan_unmarked(scan, enlist_one, &sorting);
+  fh__weakmap_take_out_lost_stopped(me); /* all flags are set; and what is out crosses nothing */
   if (sorting.earlier || (sorting.private && sorting.published)) fh__scan_unmarked(scan, cross_one, &sorting);
   hand_out(me, sorting.finalizers);
   return sorting.count;
@@ -305,9 +307,16 @@ static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   rescue_referenced(&scan, list);
   cross_others(&scan, list);
   lose_new_weak(me, list);
+  fh__weakmap_take_out_lost_stopped(me);
   fh__scan_end(&scan);
   fh__stop_end(&me->sync);
   fh__merge_after_resume(me);
+  fh__weakmap_drop_lost(me);
+}
+
+static void let_go(struct fh__mutator *me, fh_object *object) {
+  if (FH__UNLIKELY(fh__type_of(object)->ephemerons != NULL)) fh__weakmap_rescued(me, (struct fh__weakmap *)(void *)object);
+  fh__release(object);
 }
 
 /* Takes the rescued out of the list and gives up the list's counts of them. */
@@ -319,7 +328,7 @@ static size_t let_go_of_rescued(struct fh__mutator *me, struct fh__garbage *list
       list->object[kept++] = object;
     } else {
       rescued++;
-      fh__release(object);
+      let_go(me, object);
     }
   }
   list->count = kept;

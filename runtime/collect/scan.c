@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 
 #include "base/trap.h"
+#include "collect/ephemeron.h"
 #include "collect/shelf.h"
 #include "collect/walk.h"
 #include "ref/candidate.h"
@@ -45,6 +46,7 @@ static uint32_t crew_for(const struct fh__scan *scan) {
 }
 
 void fh__scan_begin(struct fh__scan *scan, uint32_t generation) {
+  fh__ephemerons_reached = NULL;
   *scan = (struct fh__scan){.generation = generation,
                             .entries = (size_t)fh__track.limit * FH__CHUNK_ENTRIES,
                             .refs = fh__track.scratch.refs,
@@ -122,15 +124,15 @@ SUBTRACT_CELL(subtract_cell_partial, PARTIAL)
 SUBTRACT_CELL(subtract_cell_crew, CREW)
 SUBTRACT_CELL(subtract_cell_both, PARTIAL | CREW)
 
-#define EACH_CELL(object, how, pass, context)                                                                            \
-  fh__cells_each(fh__type_of(object), (object),                                                                          \
+#define EACH_CELL(walk_cells, object, how, pass, context)                                                                \
+  walk_cells(fh__type_of(object), (object),                                                                              \
                  (how) == 0 ? pass : (how) == PARTIAL ? pass##_partial : (how) == CREW ? pass##_crew : pass##_both, (context))
 
 FH__INLINE void subtract_object(struct fh__walk *walk, struct fh__chunk *chunk, uint32_t at, unsigned how) {
   fh_object *object = fh__entry_object(chunk->entries[at]);
   add_refs(&walk->refs[chunk->base + at], fh__walk_count(object), how);
   if (walk->scan->settles && FH__UNLIKELY(fh__is_candidate(object)) && !fh__candidate_settle(object)) fh__track_touch(chunk->base);
-  EACH_CELL(object, how, subtract_cell, walk);
+  EACH_CELL(fh__cells_each, object, how, subtract_cell, walk);
 }
 
 FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsigned how) {
@@ -217,7 +219,7 @@ FH__INLINE void mark_stack(struct fh__walk *walk, unsigned how) {
   while (walk->depth) {
     if (how & CREW && FH__UNLIKELY(walk->depth > 2 * FH__SHELF_ITEMS)) fh__shelf_offer(&shelves[walk->worker], walk->stack, &walk->depth);
     fh_object *object = walk->stack[--walk->depth];
-    EACH_CELL(object, how, mark_cell, walk);
+    EACH_CELL(fh__cells_each_strong, object, how, mark_cell, walk);
   }
 }
 
@@ -332,7 +334,7 @@ void fh__scan_mark(struct fh__scan *scan) {
 
 /* ---- after mark ---- */
 
-static void keep_cell(void *context, fh__cell *cell) {
+void fh__scan_keep_cell(void *context, fh__cell *cell) {
   struct fh__scan *scan = context;
   fh_object *child = fh__cell_load(cell);
   if (!child || !fh__scan_covers(scan, child->fh__slot) || scan->refs[child->fh__slot] == FH__SCAN_MARKED) return;
@@ -343,9 +345,6 @@ static void keep_cell(void *context, fh__cell *cell) {
 
 void fh__scan_keep(struct fh__scan *scan, fh_object *object) {
   fh__cell cell = object;
-  keep_cell(scan, &cell);
-  while (scan->depth) {
-    fh_object *kept = scan->stack[--scan->depth];
-    fh__cells_each(fh__type_of(kept), kept, keep_cell, scan);
-  }
+  fh__scan_keep_cell(scan, &cell);
+  fh__ephemerons_mark(scan);
 }

@@ -16,6 +16,7 @@
 #define FH_COLLECT_SCAN_H
 
 #include "mutator/mutator.h"
+#include "object/cells.h"
 
 /* An object that a scan from candidates reached. */
 struct fh__gathered {
@@ -30,6 +31,7 @@ struct fh__scan {
   size_t depth;        /* of the stack, outside of mark */
   uint64_t objects;    /* tracked objects seen */
   uint64_t marked;     /* of these, alive; of several workers, after the pass */
+  uint64_t pairs;      /* of weak-key maps, looked at while marking (collect/ephemeron.h) */
   uint32_t generation; /* this one and the younger ones are looked at */
   bool settles;        /* candidates that it sees are settled (ref/candidate.h) */
   bool strays;         /* writes refs of objects that it does not cover */
@@ -61,6 +63,8 @@ bool fh__scan_candidates(struct fh__scan *scan, size_t most);
 
 /* After mark: keeps an object, and all that it reaches, alive for this collection. */
 void fh__scan_keep(struct fh__scan *scan, fh_object *object);
+/* Marks what a cell refers to, if it is not marked, and puts it on the stack; `scan` is a struct fh__scan. */
+void fh__scan_keep_cell(void *scan, fh__cell *cell);
 
 /* The first chunk from `number` on that is looked at, or NULL. A chunk that is not is not touched. */
 static inline struct fh__chunk *fh__scan_next_chunk(const struct fh__scan *scan, uint32_t number) {

@@ -61,6 +61,7 @@ struct fh__mutator {
   struct fh_weak *weak_lost;    /* their targets are lost, their callbacks wait; the runtime holds a reference to each */
   struct fh_weak *weak_calling; /* the rest of those that are being called */
   struct fh_weak *weak_called;  /* the one whose callback runs */
+  struct fh__weak_entry *lost_entries; /* of weak maps, their objects are lost: to be taken out, their values to be given up */
   struct fh__garbage *garbage;
   struct fh__garbage *finalizing_garbage; /* the list whose finalizers run */
   struct fh__callback *gc_callback; /* the one that it calls just now */
@@ -69,6 +70,7 @@ struct fh__mutator {
   bool returning;          /* off line for a moment of the runtime's own, not in a blocking region */
   uint32_t yielding;       /* atomic: 1: its thread waits for memory and touches no counts, 2: somebody merges in its place */
   bool destroying;         /* inside the destruction loop: deaths are appended to it */
+  bool losing;             /* inside the loop over lost entries: further ones are appended to it */
   bool finalizing;         /* inside a finalizer or a weak callback: safepoints run no further ones */
   bool notifies;           /* it has to tell the application that finalizers wait */
   bool collecting;         /* collections do not nest */

@@ -4,7 +4,7 @@
 #ifndef FH_OBJECT_CELLS_H
 #define FH_OBJECT_CELLS_H
 
-#include "object/type.h"
+#include "object/ephemeron.h"
 
 /* A reference as the runtime reads it: the application wrote it as a pointer to its own struct. */
 typedef fh_object *fh__cell __attribute__((may_alias));
@@ -30,7 +30,7 @@ static inline void fh__traversal_visit(fh_visitor *visitor, void *cell) {
   traversal->each(traversal->context, (fh__cell *)cell);
 }
 
-FH__INLINE void fh__cells_each(const fh_type *type, fh_object *object, fh__cell_function *each, void *context) {
+FH__INLINE void fh__cells_each_declared(const fh_type *type, fh_object *object, fh__cell_function *each, void *context) {
   char *base = (char *)object;
   for (uint32_t i = 0; i < type->cell_count; i++) each(context, (fh__cell *)(void *)(base + type->cells[i]));
   if (FH__UNLIKELY(type->item_cell_count != 0)) {
@@ -39,10 +39,26 @@ FH__INLINE void fh__cells_each(const fh_type *type, fh_object *object, fh__cell_
     for (size_t n = 0; n < items; n++, item += type->item_size)
       for (uint32_t i = 0; i < type->item_cell_count; i++) each(context, (fh__cell *)(void *)(item + type->item_cells[i]));
   }
-  if (FH__UNLIKELY(type->traverse != NULL)) {
-    struct fh__traversal traversal = {{fh__traversal_visit}, each, context};
-    type->traverse(object, &traversal.visitor);
-  }
+}
+
+FH__INLINE void fh__cells_traverse(const fh_type *type, fh_object *object, fh__cell_function *each, void *context) {
+  struct fh__traversal traversal = {{fh__traversal_visit}, each, context};
+  type->traverse(object, &traversal.visitor);
+}
+
+FH__INLINE void fh__cells_each(const fh_type *type, fh_object *object, fh__cell_function *each, void *context) {
+  fh__cells_each_declared(type, object, each, context);
+  if (FH__UNLIKELY(type->traverse != NULL)) fh__cells_traverse(type, object, each, context);
+}
+
+/* Stopped, while marking: what the object keeps alive by itself. A weak-key map goes into the list of those that were reached. */
+FH__INLINE void fh__cells_each_strong(const fh_type *type, fh_object *object, fh__cell_function *each, void *context) {
+  fh__cells_each_declared(type, object, each, context);
+  if (FH__LIKELY(type->traverse == NULL)) return;
+  if (FH__UNLIKELY(type->ephemerons != NULL))
+    fh__ephemerons_reach(object);
+  else
+    fh__cells_traverse(type, object, each, context);
 }
 
 #endif

@@ -10,6 +10,10 @@
 enum { FH__TYPES_MAX = 65535, FH__CENSUS_PAGE = 256, FH__CENSUS_PAGES = (FH__TYPES_MAX + 1) / FH__CENSUS_PAGE };
 enum { FH__SMALL_BYTES = 64 }; /* objects up to this size are zeroed in line */
 
+/* Shows the pairs of a weak-key map, each by its key, which is NULL if it is lost, and the cell of its value. */
+typedef void fh__pair_function(void *context, const fh_object *key, fh_object **value);
+typedef void fh__ephemerons_function(fh_object *map, fh__pair_function *each, void *context);
+
 struct fh_type {
   uint32_t small_size; /* alloc_size, if it is fixed and small enough for the inline way of making one; else 0 */
   uint32_t near[2];    /* plain, with cells: their offsets, the same twice if there is one */
@@ -33,6 +37,7 @@ struct fh_type {
   void (*traverse)(void *, fh_visitor *);
   void (*finalize)(void *);
   void (*dealloc)(void *);
+  fh__ephemerons_function *ephemerons; /* of the runtime's own types: shows pairs instead of what traverse shows, while marking */
   const fh_type_spec *spec; /* identity */
   fh_type_spec contents;    /* as registered, to tell a changed spec */
   char *name;

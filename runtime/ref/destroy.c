@@ -6,6 +6,7 @@
 #include "ref/pending.h"
 #include "ref/publish.h"
 #include "ref/weak.h"
+#include "ref/weakmap.h"
 
 /* ---- destroying one object ---- */
 
@@ -75,8 +76,8 @@ static bool wants_finalizer(const fh_object *object, const fh_type *type) {
 
 /* Before the finalizer: it must not be found by them any more. Somebody may have found it just now, so its memory waits for a
  * grace period, also if it was garbage: a finalizer of other garbage may have made the weak reference. */
-static FH__COLD void lose_weak(struct fh__mutator *me, fh_object *object) {
-  fh__weak_clear(me, object);
+static void lose_weak(struct fh__mutator *me, fh_object *object) {
+  fh__weak_clear(me, object, false);
   FH__AND(&object->fh__flags, ~FH__FLAG_GARBAGE, RELAXED);
 }
 
@@ -89,14 +90,27 @@ static void wait_for_finalizer(struct fh__mutator *me, fh_object *object) {
   }
 }
 
-/* `shared`: as the last reference left it. */
-static void die_untracked(struct fh__mutator *me, fh_object *object, uint32_t shared) {
-  if (FH__UNLIKELY(shared & FH__WEAK)) lose_weak(me, object);
+static void finalize_or_destroy(struct fh__mutator *me, fh_object *object) {
   if (FH__UNLIKELY(wants_finalizer(object, fh__type_of(object)))) {
     wait_for_finalizer(me, object);
     return;
   }
   destroy(me, object);
+}
+
+/* What it kept as a key of weak maps goes after it: a dealloc may end the thread, and what is left then stands in a list. */
+static FH__COLD void die_as_target(struct fh__mutator *me, fh_object *object) {
+  lose_weak(me, object);
+  finalize_or_destroy(me, object);
+  fh__weakmap_drop_lost(me);
+}
+
+/* `shared`: as the last reference left it. */
+static void die_untracked(struct fh__mutator *me, fh_object *object, uint32_t shared) {
+  if (FH__UNLIKELY(shared & FH__WEAK))
+    die_as_target(me, object);
+  else
+    finalize_or_destroy(me, object);
 }
 
 /* [pending.published]. While it is still tracked, which the walk relies on. Nobody refers to it, so what its owner's words say may
@@ -129,6 +143,7 @@ void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object) {
 
 void fh__ref_run_deferred(struct fh__mutator *me) {
   fh_object *object;
+  fh__weakmap_drop_lost(me);
   while ((object = fh__dead_pop(&me->deferred))) die_untracked(me, object, FH__LOAD(&object->fh__shared, RELAXED));
 }
 

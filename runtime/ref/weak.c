@@ -91,14 +91,35 @@ static void unlink_callback(fh_weak *weak) {
   weak->link = NULL;
 }
 
+/* ---- a block's list of entries ---- */
+
+static void link_entry(struct fh__weak_block *block, struct fh__weak_entry *entry) {
+  entry->block = block;
+  entry->next = block->entries;
+  entry->link = &block->entries;
+  if (entry->next) entry->next->link = &entry->next;
+  block->entries = entry;
+}
+
+static void unlink_entry(struct fh__weak_entry *entry) {
+  *entry->link = entry->next;
+  if (entry->next) entry->next->link = entry->link;
+  entry->link = NULL;
+}
+
 /* ---- weak references come and go ---- */
+
+static struct fh__weak_block *join(struct shard *shard, fh_object *target) {
+  struct fh__weak_block *block = *find(shard, target);
+  if (!block) block = add(shard, target);
+  if (block) block->count++;
+  return block;
+}
 
 struct fh__weak_block *fh__weak_join(fh_object *target) {
   struct shard *shard = &shards[shard_of(target)];
   fh__mutex_lock(&shard->lock);
-  struct fh__weak_block *block = *find(shard, target);
-  if (!block) block = add(shard, target);
-  if (block) block->count++;
+  struct fh__weak_block *block = join(shard, target);
   fh__mutex_unlock(&shard->lock);
   return block;
 }
@@ -124,13 +145,19 @@ static void forget(struct shard *shard, fh_object *target) {
   FH__AND(&target->fh__shared, ~(uint32_t)FH__WEAK, RELAXED); /* its memory is there: the block's target was not lost */
 }
 
+/* True: nobody leads to the block any more, and the caller frees it. */
+static bool count_down(struct shard *shard, struct fh__weak_block *block) {
+  fh_object *target = FH__LOAD(&block->target, RELAXED);
+  if (--block->count) return false;
+  if (target) forget(shard, target);
+  return true;
+}
+
 static void leave(struct fh__weak_block *block, fh_weak *weak) {
   struct shard *shard = &shards[block->shard];
   fh__mutex_lock(&shard->lock);
   if (weak && weak->link) unlink_callback(weak);
-  fh_object *target = FH__LOAD(&block->target, RELAXED);
-  bool last = --block->count == 0;
-  if (last && target) forget(shard, target);
+  bool last = count_down(shard, block);
   fh__mutex_unlock(&shard->lock);
   if (last) fh__backend_free(block);
 }
@@ -140,6 +167,37 @@ void fh__weak_leave(struct fh__weak_block *block) { leave(block, NULL); }
 void fh__weak_dealloc(void *object) {
   fh_weak *weak = object;
   leave(weak->block, weak);
+}
+
+/* ---- entries of maps come and go ---- */
+
+bool fh__weak_enter(struct fh__weak_entry *entry, fh_object *object) {
+  struct shard *shard = &shards[shard_of(object)];
+  fh__mutex_lock(&shard->lock);
+  struct fh__weak_block *block = join(shard, object);
+  if (block) {
+    link_entry(block, entry);
+    FH__STORE_(&entry->object, object, RELAXED); /* the map's lock, or the stop, brings it to others */
+    FH__OR(&object->fh__shared, FH__WEAK, RELAXED);
+  }
+  fh__mutex_unlock(&shard->lock);
+  return block != NULL;
+}
+
+bool fh__weak_exit(struct fh__weak_entry *entry) {
+  struct fh__weak_block *block = entry->block;
+  struct shard *shard = &shards[block->shard];
+  bool last = false;
+  fh__mutex_lock(&shard->lock);
+  bool held = entry->held;
+  if (!held) {
+    if (entry->link) unlink_entry(entry);
+    last = count_down(shard, block);
+    entry->block = NULL;
+  }
+  fh__mutex_unlock(&shard->lock);
+  if (last) fh__backend_free(block);
+  return !held;
 }
 
 /* ---- the death of a target ---- */
@@ -162,7 +220,21 @@ static void wait_for_a_thread(struct fh__mutator *me) {
   }
 }
 
-bool fh__weak_clear(struct fh__mutator *me, fh_object *object) {
+/* The map of a lost entry is kept until its finder has taken the entry out. But a map whose count is zero is on its way to its
+ * dealloc, and garbage may be destroyed whatever its count is: either needs this shard's lock to let the entry go, so both are there
+ * now, and the entry stays with them (docs/weak.md, "Lost entries"). */
+static bool hold_map(struct fh__mutator *me, fh_object *map) { return !fh__has_flag(map, FH__FLAG_GARBAGE) && fh__try_retain(me, map); }
+
+static void lose_entry(struct fh__mutator *me, struct fh__weak_entry *entry, bool stopped) {
+  unlink_entry(entry);
+  FH__STORE_(&entry->object, NULL, RELAXED); /* as the block's target is stored */
+  if (!stopped && !hold_map(me, entry->map)) return;
+  entry->held = !stopped;
+  entry->next = me->lost_entries;
+  me->lost_entries = entry;
+}
+
+bool fh__weak_clear(struct fh__mutator *me, fh_object *object, bool stopped) {
   struct shard *shard = &shards[shard_of(object)];
   bool callbacks = false;
   fh__mutex_lock(&shard->lock);
@@ -172,6 +244,7 @@ bool fh__weak_clear(struct fh__mutator *me, fh_object *object) {
     /* Relaxed: a reader's second look is ordered behind it by the count that a finalizer's object is given afterwards. */
     FH__STORE_(&block->target, NULL, RELAXED);
     while (block->first) callbacks |= keep_for_callback(me, block->first);
+    while (block->entries) lose_entry(me, block->entries, stopped);
     FH__AND(&object->fh__shared, ~(uint32_t)FH__WEAK, RELAXED);
   }
   fh__mutex_unlock(&shard->lock);
@@ -243,6 +316,11 @@ void fh__weak_each(fh__weak_function *each, void *context) {
   for (uint32_t at = 0; at < FH__WEAK_SHARDS; at++)
     for (size_t i = 0; i < shards[at].capacity; i++)
       for (const struct fh__weak_block *block = shards[at].bucket[i]; block; block = block->next) each(context, block);
+}
+
+struct fh__weak_entry *fh__weak_entries_of(const fh_object *object) {
+  const struct fh__weak_block *block = *find(&shards[shard_of(object)], object);
+  return block ? block->entries : NULL;
 }
 
 bool fh__weak_is_known(const fh_object *object) { return *find(&shards[shard_of(object)], object) != NULL; }

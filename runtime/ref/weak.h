@@ -2,17 +2,20 @@
 /* Weak references. An object's header has one bit for them, WEAK; the rest stands outside:
  *
  *   fh_weak --block--> struct fh__weak_block --target--> object (published, WEAK)
- *   fh_weak --block-------^  ^                              .
- *                            +-- table, by the address . . .
+ *   fh_weak --block-------^  ^  ^                           .
+ *   entry of a map --block---+  +-- table, by the address . .
  *
  * An object with weak references has one control block, in a table that is hashed by the object's address and split into shards,
  * each with a lock. Whoever makes or destroys a weak reference goes through the table, and so does the death of an object
  * that has the bit. Whoever reads one goes to the block at once, and takes no lock.
  *
  *   [weak.bit]      an object has WEAK <=> the table has a block of it, whose target it is; changes are under the shard's lock
- *   [weak.count]    a block's count is that of the weak references that lead to it, and it is freed with the last of them
+ *   [weak.count]    a block's count is that of the weak references and entries that lead to it, and it is freed with the last of
+ *                   them
  *   [weak.cleared]  the target of a dead object's block is NULL before its finalizer runs or its memory goes anywhere. Of
  *                   garbage it is NULL before the world resumes
+ *   [weak.entry]    an entry's object is its block's target, and the entry is in the block's list; or the object is NULL, and it
+ *                   is in no such list
  *
  * Reading is: load the target, try to retain it, look at the block again. The first load may see an object that dies right then;
  * its memory waits for a grace period, because whatever had a weak reference at its death is published and goes through limbo.
@@ -28,8 +31,27 @@ struct fh__weak_block {
   fh_object *target;           /* atomic: NULL once it is lost; written under the shard's lock */
   struct fh__weak_block *next; /* in its bucket, while the target is not lost; the shard's lock */
   fh_weak *first;              /* weak references with callbacks; the shard's lock */
-  size_t count;                /* weak references; the shard's lock */
+  struct fh__weak_entry *entries; /* of weak maps and sets; the shard's lock */
+  size_t count;                /* weak references and entries; the shard's lock */
   uint32_t shard;              /* written once */
+};
+
+/* An entry of a weak map or set (ref/weakmap.h), which leads weakly to one object, and may hold a reference to another. It is the
+ * runtime's own memory. Whoever takes it out of its map's table, under the map's lock, owns it and its value. Only who found it
+ * lost may do so, if that has it in its list and keeps the map for it (`held`). */
+struct fh__weak_entry {
+  fh_object *object;            /* atomic: what it leads to weakly; NULL once that is lost; written under the shard's lock */
+  struct fh__weak_block *block; /* written once; NULL once it was left */
+  struct fh__weak_entry *next;  /* in the block's list, the shard's lock; then in a list of its finder's */
+  struct fh__weak_entry **link; /* what leads to it in the block's list; NULL: it is not there */
+  fh_object *map;               /* written once */
+  fh_object *value;             /* the map's lock; NULL: none */
+  struct fh__weak_entry *chain; /* in the map's bucket; the map's lock */
+  uint32_t hash;                /* written once */
+  bool in_table;                /* the map's lock */
+  bool held;                    /* the shard's lock; then its finder's */
+  size_t size;                  /* of the key in bytes, written once */
+  char bytes[];
 };
 
 /* Published from birth. `block`, `callback` and `context` are written before anybody else knows it. */
@@ -52,8 +74,16 @@ void fh__weak_listen(fh_weak *weak);
 void fh__weak_unlisten(fh_weak *weak);
 /* Of the type of weak references. */
 void fh__weak_dealloc(void *weak);
-/* The object is dead or garbage: its weak references lose it. True: callbacks wait for `me`'s safepoint, or in the queue. */
-bool fh__weak_clear(struct fh__mutator *me, fh_object *object);
+/* The object is dead or garbage: its weak references lose it, and so do entries, which go to `me`'s list of lost ones (ref/weakmap.h).
+ * True: callbacks wait for `me`'s safepoint, or in the queue. `stopped`: it is garbage, and so may be the maps. */
+bool fh__weak_clear(struct fh__mutator *me, fh_object *object, bool stopped);
+
+/* An entry leads to a published object from now on, to which the caller has a reference. False: no memory, and nothing changed. */
+bool fh__weak_enter(struct fh__weak_entry *entry, fh_object *object);
+/* ... and no longer. False: it is lost, and in the list of whoever found that; nothing changed. */
+bool fh__weak_exit(struct fh__weak_entry *entry);
+/* Stopped: the entries that lead to an object; linked by `next`. */
+struct fh__weak_entry *fh__weak_entries_of(const fh_object *object);
 
 /* At a safepoint: runs the callbacks that wait. */
 void fh__weak_run_callbacks(struct fh__mutator *me);

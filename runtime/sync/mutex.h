@@ -15,6 +15,7 @@ enum fh__rank {
   FH__RANK_ROOTS,       /* registered slots */
   FH__RANK_CALLBACKS,   /* who is told of collections */
   FH__RANK_SAVED,       /* garbage that is kept to be looked at */
+  FH__RANK_MAP,         /* a weak map or set */
   FH__RANK_WEAK,        /* a shard of the table of weakly referenced objects */
   FH__RANK_PENDING,     /* finalizers that wait for a thread of the application */
   FH__RANK_STATISTICS   /* histograms */
