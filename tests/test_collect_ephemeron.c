@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* Ephemerons in trial deletion, against a fixpoint by hand.
+ *
+ * Claims: what a full collection leaves is what the roots reach, where a pair of a weak-key map leads from both its map and its key to
+ * its value [ephemeron.pair], whatever the graph: keys, values and maps are ordinary objects, and each may be any of the three; so
+ * also when finalizers run beside it, and when a collection starts from candidates [candidate.reach]; a partial collection frees
+ * nothing that a full one keeps; marking looks at a pair twice at most, also where each pair brings the next one to life.
+ * Real: the whole runtime. Seeds are printed with every failure. */
+#include "support/support.h"
+
+#include <string.h>
+
+#include "collect/collect.h"
+#include "collect/ephemeron.h"
+#include "ref/merge.h"
+#include "sync/stop.h"
+
+/* ---- things and maps ---- */
+
+enum { MOST = 120, KINDS_OF_MAPS = 4 };
+
+struct thing {
+  fh_object fh;
+  void *left, *right; /* things or maps */
+  size_t id;
+};
+static bool dead[MOST];
+static void thing_dealloc(void *object) { dead[((struct thing *)object)->id] = true; }
+static size_t finalized;
+static void thing_finalize(void *object) { finalized++; }
+
+static const fh_ref thing_refs[] = {FH_FIELD(struct thing, left), FH_FIELD(struct thing, right), FH_END};
+static const fh_type_spec thing_spec = {.name = "thing", .size = sizeof(struct thing), .refs = thing_refs, .dealloc = thing_dealloc};
+static const fh_type_spec last_spec = {
+    .name = "last", .size = sizeof(struct thing), .refs = thing_refs, .dealloc = thing_dealloc, .finalize = thing_finalize};
+
+static fh_type *type_of_spec(const fh_type_spec *spec) {
+  fh_type *type;
+  require(fh_type_register(spec, &type) == FH_OK);
+  return type;
+}
+
+static uint64_t random_state;
+static size_t below(size_t n) {
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  random_state ^= random_state << 17;
+  return (size_t)(random_state >> 11) % n;
+}
+
+/* ---- a graph and its oracle ---- */
+
+enum { PAIRS = 4 * MOST };
+struct pair {
+  size_t map, key, value;
+};
+static void *vertex[MOST]; /* borrowed, once the graph is built */
+static size_t vertices, pairs;
+static bool is_map[MOST], is_root[MOST], reached[MOST];
+static struct pair pair[PAIRS];
+static size_t edge[MOST][2];
+
+static bool has(size_t map, size_t key) {
+  for (size_t i = 0; i < pairs; i++)
+    if (pair[i].map == map && pair[i].key == key) return true;
+  return false;
+}
+
+static void build(uint64_t seed, const fh_type_spec *spec) {
+  random_state = seed * 0x9e3779b97f4a7c15u + 1;
+  vertices = 2 + below(MOST - 2);
+  memset(dead, 0, sizeof dead);
+  pairs = 0;
+  for (size_t i = 0; i < vertices; i++) {
+    is_map[i] = below(KINDS_OF_MAPS) == 0;
+    is_root[i] = below(8) == 0;
+    edge[i][0] = edge[i][1] = MOST;
+    vertex[i] = is_map[i] ? (void *)fh_weak_keys_new() : fh_new(type_of_spec(spec));
+    require(vertex[i]);
+    if (!is_map[i]) ((struct thing *)vertex[i])->id = i;
+  }
+  for (size_t i = 0; i < vertices; i++) {
+    struct thing *thing = vertex[i];
+    if (is_map[i]) continue;
+    if (below(2)) fh_set(thing, left, vertex[edge[i][0] = below(vertices)]);
+    if (below(4) == 0) fh_set(thing, right, vertex[edge[i][1] = below(vertices)]);
+  }
+  for (size_t n = below(2 * vertices); n; n--) {
+    struct pair p = {below(vertices), below(vertices), below(vertices)};
+    if (!is_map[p.map] || has(p.map, p.key)) continue;
+    require(fh_weak_keys_set(vertex[p.map], vertex[p.key], vertex[p.value]) == FH_OK);
+    pair[pairs++] = p;
+  }
+  for (size_t i = 0; i < vertices; i++)
+    if (!is_root[i]) fh_release(vertex[i]);
+}
+
+static void reach(void) {
+  memcpy(reached, is_root, sizeof reached);
+  for (bool more = true; more;) {
+    more = false;
+    for (size_t i = 0; i < vertices; i++)
+      for (int side = 0; side < 2; side++)
+        if (reached[i] && edge[i][side] < MOST && !reached[edge[i][side]]) more = reached[edge[i][side]] = true;
+    for (size_t i = 0; i < pairs; i++)
+      if (reached[pair[i].map] && reached[pair[i].key] && !reached[pair[i].value]) more = reached[pair[i].value] = true;
+  }
+}
+
+/* ---- against the oracle ---- */
+
+static void check_reached(uint64_t seed, bool exactly) {
+  for (size_t i = 0; i < vertices; i++)
+    if (!is_map[i] && (reached[i] ? dead[i] : exactly && !dead[i])) {
+      fprintf(stderr, "seed %lu: vertex %zu is %s\n", (unsigned long)seed, i, dead[i] ? "dead" : "alive");
+      abort();
+    }
+  for (size_t i = 0; i < vertices; i++) {
+    if (!is_map[i] || !reached[i]) continue;
+    size_t expected = 0;
+    for (size_t j = 0; j < pairs; j++) {
+      if (pair[j].map != i || !reached[pair[j].key]) continue;
+      expected++;
+      FH_AUTO void *value = fh_weak_keys_get(vertex[i], vertex[pair[j].key]);
+      require(value == vertex[pair[j].value]);
+    }
+    require(!exactly || fh_weak_keys_count(vertex[i]) == expected);
+  }
+}
+
+/* Between two collections: roots go, entries come and go among what lives. The next one starts from what this has touched. */
+static void change(void) {
+  for (size_t i = 0; i < vertices; i++)
+    if (is_root[i] && below(3) == 0) {
+      is_root[i] = false;
+      fh_release(vertex[i]);
+    }
+  for (size_t n = below(6); n; n--) { /* what is reached no more is alive until the collection, unless it died by count */
+    size_t i = below(pairs + 1);
+    struct pair p = i < pairs ? pair[i] : (struct pair){below(vertices), below(vertices), below(vertices)};
+    reach();
+    if (!is_map[p.map] || !reached[p.map] || !reached[p.key]) continue;
+    if (i < pairs) {
+      void *taken = fh_weak_keys_take(vertex[p.map], vertex[p.key]);
+      require(taken == vertex[p.value]);
+      pair[i] = pair[--pairs];
+      fh_release(taken);
+    } else if (reached[p.value] && !has(p.map, p.key)) {
+      require(fh_weak_keys_set(vertex[p.map], vertex[p.key], vertex[p.value]) == FH_OK);
+      pair[pairs++] = p;
+    }
+  }
+}
+
+static void drop_roots(void) {
+  for (size_t i = 0; i < vertices; i++)
+    if (is_root[i]) fh_release(vertex[i]);
+  fh_settle();
+  for (size_t i = 0; i < vertices; i++) require(is_map[i] || dead[i]);
+}
+
+static void compare(const fh_type_spec *spec) {
+  enum { CHANGES = 4 };
+  size_t rounds = scaled(2000);
+  for (uint64_t seed = 1; seed <= rounds; seed++) {
+    build(seed, spec);
+    reach();
+    fh_collect((unsigned)(seed % 3)); /* a partial one first: it may keep what it likes, and free nothing that is alive */
+    check_reached(seed, false);
+    fh_collect(2);
+    fh_settle();
+    check_reached(seed, true);
+    for (int i = 0; i < CHANGES; i++) {
+      change();
+      reach();
+      fh_collect(2);
+      fh_settle();
+      check_reached(seed, true);
+    }
+    if (seed % 16 == 0) assert_int_equal(fh_check_heap(), FH_OK);
+    drop_roots();
+  }
+}
+
+static void what_is_left_is_what_is_reached(void **state) {
+  compare(&thing_spec);
+  assert_true(fh__collector.from_candidates > 0);
+}
+
+static void finalizers_change_nothing_of_it(void **state) {
+  finalized = 0;
+  compare(&last_spec);
+  assert_true(finalized > 0);
+}
+
+/* ---- chains ---- */
+
+enum order { FORWARD, BACKWARD };
+
+/* key 0 -> value 0 = key 1 -> value 1 = key 2 ... in one map, or in a map for each pair. */
+static struct thing *make_chain(fh_weak_keys **map, size_t maps, size_t length, enum order order) {
+  struct thing **link = calloc(length + 1, sizeof *link);
+  for (size_t i = 0; i <= length; i++) link[i] = fh_new(type_of_spec(&thing_spec));
+  for (size_t n = 0; n < length; n++) {
+    size_t i = order == FORWARD ? n : length - 1 - n;
+    require(fh_weak_keys_set(map[i % maps], link[i], link[i + 1]) == FH_OK);
+  }
+  struct thing *first = link[0];
+  for (size_t i = 1; i <= length; i++) fh_release(link[i]);
+  free(link);
+  return first;
+}
+
+static uint64_t count_looks(uint64_t *living_out) {
+  struct fh__mutator *me = fh__self();
+  struct fh__scan scan;
+  fh__mutator_lock_stop(me, fh__merge_own);
+  fh__stop_begin(&me->sync);
+  fh__merge_all_stopped(me);
+  fh__scan_begin(&scan, FH__OLD);
+  fh__scan_subtract(&scan);
+  fh__scan_mark(&scan);
+  fh__ephemerons_mark(&scan);
+  *living_out = 0;
+  for (size_t i = 1; i < scan.entries; i++) *living_out += scan.refs[i] == FH__SCAN_MARKED;
+  fh__scan_end(&scan);
+  fh__stop_end(&me->sync);
+  fh__merge_after_resume(me);
+  return scan.pairs;
+}
+
+static void look_twice_at_most(size_t maps, size_t length, enum order order) {
+  fh_weak_keys **map = calloc(maps, sizeof *map);
+  for (size_t i = 0; i < maps; i++) require(map[i] = fh_weak_keys_new());
+  struct thing *first = make_chain(map, maps, length, order);
+  uint64_t living;
+  uint64_t looks = count_looks(&living);
+  assert_true(living == length + 1 + maps);
+  assert_true(looks >= length && looks <= 2 * length);
+  assert_int_equal((int)fh_collect(2), 0);
+  fh_release(first); /* by count: each value is the next key, and the stack stays where it is */
+  size_t left = 0;
+  for (size_t i = 0; i < maps; i++) left += fh_weak_keys_count(map[i]);
+  assert_true(left == 0);
+  for (size_t i = 0; i < maps; i++) fh_release(map[i]);
+  free(map);
+}
+
+static void a_chain_is_marked_in_linear_time(void **state) {
+  size_t length = scaled(100000);
+  for (enum order order = FORWARD; order <= BACKWARD; order++) {
+    look_twice_at_most(1, length, order);
+    look_twice_at_most(length / 8, length, order);
+  }
+}
+
+/* The end of the chain leads to its beginning: only a collection frees it, in one go. */
+static void a_ring_of_pairs_is_collected(void **state) {
+  size_t length = scaled(100000);
+  fh_weak_keys *map[2] = {fh_weak_keys_new(), fh_weak_keys_new()};
+  struct thing *first = make_chain(map, 2, length, BACKWARD);
+  fh_set(first, left, first);
+  assert_int_equal((int)fh_collect(2), 0);
+  fh_release(first);
+  assert_int_equal((int)fh_collect(2), (int)length + 1);
+  assert_true(fh_weak_keys_count(map[0]) + fh_weak_keys_count(map[1]) == 0);
+  fh_release(map[0]);
+  fh_release(map[1]);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      with_runtime(what_is_left_is_what_is_reached),
+      with_runtime(finalizers_change_nothing_of_it),
+      with_runtime(a_chain_is_marked_in_linear_time),
+      with_runtime(a_ring_of_pairs_is_collected),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
