@@ -18,6 +18,7 @@
   SCENARIO(deep)            \
   SCENARIO(finalizers)      \
   SCENARIO(weak)            \
+  SCENARIO(maps)            \
   SCENARIO(queue)           \
   SCENARIO(generations)     \
   SCENARIO(stragglers)      \
