@@ -72,8 +72,9 @@ static void check_rescued(struct node *node) {
 
 static void check_generation(const struct node *node, int collected) {
   if (node->generation < 0 || node->state != ALIVE || node->since == me->operation) return;
-  int now = fh_gc_generation(node->object), older = collected < 2 ? collected + 1 : 2;
-  bool right = node->generation > collected ? now == node->generation : now == 0 || now == older;
+  int now = fh_gc_generation(node->object);
+  bool stays = now == node->generation, grows = now == collected + 1 || now == 2; /* old at once, where nearly all survived */
+  bool right = node->generation > collected ? stays : now == 0 || grows;
   demand(right, node, "a collection of generation %d moved it from %d to %d", collected, node->generation, now);
 }
 
