@@ -143,6 +143,12 @@ static void entries_that_do_not_fit(void **state) {
   expect_finding("[track.entry]", "free entries in a list of");
   chunk->entries[first] = entry;
   expect_sound();
+  break_word(&chunk->holes, chunk->holes + 1, "[track.holes]", "counted as");
+  struct fh__track_local other;
+  fh__track_init(&other, fh__self()->sync.id + 1);
+  fh__track_remove(&other, &n->fh); /* as a stranger would */
+  break_word(&chunk->tombs, 0, "[track.tombs]", "1 tombstones, not marked");
+  require(fh__track_add(&fh__self()->track, &n->fh));
   fh_release(n);
 }
 

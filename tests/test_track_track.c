@@ -2,8 +2,9 @@
 /* Tracking chunks.
  *
  * Claims: entry and slot name each other [track.entry]; slot 0 belongs to nobody; an entry that a stranger gave up is used
- * again only after its mutator has read the tombstone [track.recycle]; a producer whose objects die elsewhere opens no more
- * chunks than it has live objects for, and reuses its own; chunks without live objects go in a stop, their numbers are given
+ * again only after its mutator has read the tombstone [track.recycle]; free entries are counted [track.holes] and tombstones
+ * marked [track.tombs]; a producer whose objects die elsewhere opens no more chunks than it has live objects for, and reuses
+ * its own; chunks without live objects go in a stop, their numbers are given
  * out again, lowest first; opening counts towards the next collection. Real: the tracking alone; objects are headers. */
 #include "support/exhaust.h"
 
@@ -106,6 +107,39 @@ static void a_strangers_hole_is_not_filled_before_its_tombstone_is_read(void **s
   assert_int_not_equal(next->fh__slot, slot); /* [track.recycle] */
   forget_and_free(&owner, next);
   fh__track_finish(&owner);
+}
+
+/* At rest [track.holes] [track.tombs]. Returns the tombstones. */
+static uint32_t check_chunk(const struct fh__chunk *chunk) {
+  uint32_t holes = 0, tombs = 0;
+  for (uint32_t next = chunk->free; next; next = (uint32_t)(chunk->entries[next - 1] >> 2)) holes++;
+  for (uint32_t at = 0; at < chunk->bump; at++) tombs += chunk->entries[at] == FH__TRACK_TOMB;
+  require(chunk->holes == holes);
+  require(!tombs || chunk->tombs);
+  return tombs;
+}
+
+static void holes_are_counted_and_tombstones_marked(void **state) {
+  enum { MANY = FH__CHUNK_ENTRIES - 1, HALF = MANY / 2 };
+  struct fh__track_local owner, stranger;
+  static fh_object *object[MANY + 1];
+  bool due = false;
+  fh__track_init(&owner, 1);
+  fh__track_init(&stranger, 2);
+  for (int i = 0; i < MANY; i++) object[i] = make(&owner);
+  struct fh__chunk *chunk = owner.current;
+  for (int i = 0; i < HALF; i++) forget_and_free(&stranger, object[i]);
+  assert_int_equal(check_chunk(chunk), HALF);
+  assert_true(chunk->tombs && !chunk->holes);
+  object[MANY] = fh__backend_alloc_zeroed(sizeof(fh_object));
+  require(!fh__track_add(&owner, object[MANY]) && fh__track_add_slow(&owner, object[MANY], &due));
+  assert_int_equal(check_chunk(chunk), 0);
+  assert_true(!chunk->tombs && chunk->holes == HALF - 1 && owner.current == chunk);
+  for (int i = HALF; i <= MANY; i++) forget_and_free(i & 1 ? &stranger : &owner, object[i]);
+  assert_true(check_chunk(chunk) && chunk->tombs);
+  assert_int_equal(chunk->holes + check_chunk(chunk), MANY);
+  fh__track_finish(&owner);
+  fh__track_finish(&stranger);
 }
 
 /* ---- chunks ---- */
@@ -301,6 +335,7 @@ static void without_memory_nothing_changes(void **state) {
 
 struct pipe {
   fh_object *slot[64]; /* atomic */
+  size_t objects;      /* to make */
   atomic_bool over;
 };
 
@@ -309,7 +344,7 @@ static void make_or_bury(int index, void *argument) {
   struct fh__track_local track;
   fh__track_init(&track, (uint32_t)index + 1);
   if (index == 0) {
-    for (size_t i = 0; i < scaled(400000); i++) {
+    for (size_t i = 0; i < pipe->objects; i++) {
       fh_object *object = make(&track);
       require(is_tracked(object));
       fh_object *old = __atomic_exchange_n(&pipe->slot[i % 64], object, __ATOMIC_ACQ_REL);
@@ -326,11 +361,24 @@ static void make_or_bury(int index, void *argument) {
   }
 }
 
-static void tombstones_race_with_the_owner(void **state) {
-  struct pipe pipe = {.over = false};
+static void make_and_bury(size_t objects) {
+  struct pipe pipe = {.objects = objects};
   run_bare_threads(3, make_or_bury, &pipe);
+  for (uint32_t n = 0; n < fh__track.limit; n++) {
+    check_chunk(fh__track_chunk(n));
+    fh__backend_free(fh__track_chunk(n));
+  }
   for (int i = 0; i < 64; i++) fh__backend_free(pipe.slot[i]);
-  for (uint32_t n = 0; n < fh__track.limit; n++) fh__backend_free(fh__track_chunk(n));
+  fh__track_finish_shared();
+}
+
+static void tombstones_race_with_the_owner(void **state) {
+  make_and_bury(scaled(400000));
+}
+
+/* Who takes the last mark of a chunk away must not miss what came with it: the more ends, the more last ones. */
+static void no_tombstone_is_lost_to_the_mark(void **state) {
+  for (size_t i = 0; i < scaled(40); i++) make_and_bury(20 * FH__CHUNK_ENTRIES);
 }
 
 int main(void) {
@@ -339,6 +387,7 @@ int main(void) {
       cmocka_unit_test_teardown(removing_what_is_not_tracked_is_nothing, finish_track),
       cmocka_unit_test_teardown(the_owner_fills_its_newest_hole_first, finish_track),
       cmocka_unit_test_teardown(a_strangers_hole_is_not_filled_before_its_tombstone_is_read, finish_track),
+      cmocka_unit_test_teardown(holes_are_counted_and_tombstones_marked, finish_track),
       cmocka_unit_test_teardown(a_producer_whose_objects_die_elsewhere_does_not_grow, finish_track),
       cmocka_unit_test_teardown(opening_counts_towards_the_next_collection, finish_track),
       cmocka_unit_test_teardown(chunks_age_whole, finish_track),
@@ -347,6 +396,7 @@ int main(void) {
       cmocka_unit_test_teardown(what_leaked_is_freed_at_the_end, finish_track),
       cmocka_unit_test_teardown(without_memory_nothing_changes, finish_track),
       cmocka_unit_test_teardown(tombstones_race_with_the_owner, finish_track),
+      cmocka_unit_test_teardown(no_tombstone_is_lost_to_the_mark, finish_track),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

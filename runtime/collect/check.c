@@ -4,6 +4,7 @@
  *   [ref.merged] [ref.owner] [ref.private] [ref.queued] [ref.published] [ref.dead]   each tracked object, each queue, limbo
  *   [scan.refs]      references from tracked objects are part of the count
  *   [track.entry]    entries and slots name each other; free lists are lists of free entries
+ *   [track.holes] [track.tombs]   the length of a free list is known; a chunk with tombstones is marked
  *   [queue.drained]  queued objects are QUEUED, and in the queue of their owner
  *   [weak.bit]       WEAK and the blocks of weakly referenced objects name each other
  *   [weak.entry]     entries of weak maps lead to what their blocks lead to
@@ -87,8 +88,11 @@ static void check_object(struct check *check, fh_object *object, const struct fh
 /* ---- chunks ---- */
 
 static void check_free_list(struct check *check, const struct fh__chunk *chunk) {
-  uint32_t count = 0, links = 0;
-  for (uint32_t at = 0; at < chunk->bump; at++) links += (chunk->entries[at] & 3) == 1;
+  uint32_t count = 0, links = 0, tombs = 0;
+  for (uint32_t at = 0; at < chunk->bump; at++) {
+    links += (chunk->entries[at] & 3) == 1;
+    tombs += chunk->entries[at] == FH__TRACK_TOMB;
+  }
   for (uint32_t next = chunk->free; next && count <= links; count++) {
     uint64_t entry = chunk->entries[next - 1];
     if ((entry & 3) != 1 || next > chunk->bump) {
@@ -98,6 +102,8 @@ static void check_free_list(struct check *check, const struct fh__chunk *chunk) 
     next = (uint32_t)(entry >> 2);
   }
   if (count != links) find(check, "track.entry", NULL, "chunk %u: %u free entries in a list of %u", chunk->base, links, count);
+  if (chunk->holes != links) find(check, "track.holes", NULL, "chunk %u: %u free entries, counted as %u", chunk->base, links, chunk->holes);
+  if (tombs && !chunk->tombs) find(check, "track.tombs", NULL, "chunk %u: %u tombstones, not marked", chunk->base, tombs);
 }
 
 static void check_chunks(struct check *check) {

@@ -94,16 +94,14 @@ static struct fh__chunk *make_chunk(struct fh__track_local *track) {
 
 /* Takes the tombstones that strangers left into the free list. Only the chunk's mutator, or in a stopped world. */
 static void collect_tombs(struct fh__chunk *chunk) {
+  if (!FH__LOAD(&chunk->tombs, RELAXED)) return; /* a tombstone that has no mark yet is taken at another turn */
+  FH__STORE_(&chunk->tombs, 0, SEQ_CST); /* first: what is left from now on marks it again [track.tombs] */
   for (uint32_t at = 0; at < chunk->bump; at++)
-    if (FH__LOAD(&chunk->entries[at], ACQUIRE) == FH__TRACK_TOMB) fh__track_recycle(chunk, at); /* [track.recycle] */
+    if (FH__LOAD(&chunk->entries[at], SEQ_CST) == FH__TRACK_TOMB) fh__track_recycle(chunk, at); /* [track.recycle] */
 }
 
-/* How many entries newborns can have, counted up to `enough`. */
-static uint32_t count_room(const struct fh__chunk *chunk, uint32_t enough) {
-  uint32_t room = FH__CHUNK_ENTRIES - chunk->bump;
-  for (uint32_t next = chunk->free; next && room < enough; room++) next = (uint32_t)(FH__LOAD(&chunk->entries[next - 1], RELAXED) >> 2);
-  return room;
-}
+/* How many entries newborns can have. */
+static uint32_t room_in(const struct fh__chunk *chunk) { return FH__CHUNK_ENTRIES - chunk->bump + chunk->holes; }
 
 /* Looks at the two oldest chunks of the ring for one with room. Two, so that opening stays cheap whatever the heap's size; the
  * ring turns, so every chunk's turn comes. */
@@ -112,7 +110,7 @@ static struct fh__chunk *find_reusable(struct fh__track_local *track) {
   for (int i = 0; current != &fh__no_chunk && i < 2; i++) {
     struct fh__chunk *oldest = current->next;
     collect_tombs(oldest);
-    if (count_room(oldest, FH__CHUNK_REUSE) >= FH__CHUNK_REUSE) return oldest;
+    if (room_in(oldest) >= FH__CHUNK_REUSE) return oldest;
     current = oldest; /* the ring turns: this one is now the newest */
     track->current = oldest;
   }
@@ -140,7 +138,7 @@ FH__COLD bool fh__track_add_slow(struct fh__track_local *track, fh_object *objec
     return false;
   }
   track->current = chunk;
-  uint64_t entries = count_room(chunk, FH__CHUNK_ENTRIES);
+  uint64_t entries = room_in(chunk);
   /* Relaxed: a trigger, ordered with nothing. It counts entries, not objects that survived. */
   uint64_t opened = FH__ADD(&fh__track.opened, entries, RELAXED) + entries;
   *due_out = opened >= FH__LOAD(&fh__track.due, RELAXED);
@@ -148,8 +146,10 @@ FH__COLD bool fh__track_add_slow(struct fh__track_local *track, fh_object *objec
 }
 
 FH__COLD void fh__track_forget_remote(struct fh__chunk *chunk, uint32_t slot) {
-  /* Release: the index is not used after this; partner: the acquire in collect_tombs [track.recycle]. */
-  FH__STORE_(&chunk->entries[slot - chunk->base], (uint64_t)FH__TRACK_TOMB, RELEASE);
+  /* The index is not used after this; partner: who reads the tombstone [track.recycle]. */
+  FH__STORE_(&chunk->entries[slot - chunk->base], (uint64_t)FH__TRACK_TOMB, SEQ_CST);
+  /* Afterwards; partner: collect_tombs [track.tombs]. */
+  if (!FH__LOAD(&chunk->tombs, SEQ_CST)) FH__STORE_(&chunk->tombs, 1, SEQ_CST);
 }
 
 /* ---- in a stopped world ---- */

@@ -11,13 +11,23 @@
  * | who writes an entry     | what                    | when                                       | order             |
  * |-------------------------|-------------------------|--------------------------------------------|-------------------|
  * | the chunk's mutator     | object, or a free link  | it makes or frees an object                | relaxed           |
- * | anybody else            | tombstone               | it brought the count of the object to zero | release           |
+ * | anybody else            | tombstone               | it brought the count of the object to zero | seq_cst           |
  * | the collector           | free links              | the world is stopped                       | (stopped)         |
  *
  *   [track.entry]   slot(object) = i  <=>  entry i = object
  *   [track.recycle] an entry is used again only by its chunk's mutator, after it has read the tombstone: a stranger with the
  *                   old index can no longer write into it
- *   [track.still]   the slot of a published live object changes only with the world stopped */
+ *   [track.still]   the slot of a published live object changes only with the world stopped
+ *   [track.holes]   holes(chunk) = length of its free list
+ *   [track.tombs]   a chunk that holds a tombstone has its mark, `tombs`; but while who left it is about to set that, or the
+ *                   chunk's mutator is about to read the tombstone
+ *
+ * The mark spares the chunk's mutator to look through the entries when nobody left anything there. A stranger stores the
+ * tombstone and looks at the mark then, and sets it if it is not set. The mutator takes the mark away and looks at the entries
+ * then. All of that is seq_cst. So either the mutator sees the tombstone, or the stranger looks at the mark after it was taken
+ * away, and sets it again, or finds it set by somebody who came as late. And a mark that the mutator takes away was set after
+ * its tombstone, which the mutator sees therefore. A stop takes tombstones without asking, and may leave a mark without one:
+ * that costs a needless look. */
 #ifndef FH_TRACK_TRACK_H
 #define FH_TRACK_TRACK_H
 
@@ -46,6 +56,8 @@ struct fh__chunk {
   uint32_t free;       /* 1 + first free entry, 0: none; the owner's */
   uint32_t live;       /* objects that the collector counted when it looked at it last */
   uint32_t garbage;    /* of these, those that were garbage then */
+  uint32_t holes;      /* length of the list of free entries; the owner's */
+  uint32_t tombs;      /* atomic: strangers left tombstones since the owner looked */
   struct fh__chunk *next; /* ring of the owner's young chunks, or list of its aged ones */
   uint64_t entries[FH__CHUNK_ENTRIES];
 };
@@ -130,7 +142,7 @@ FH__INLINE uint32_t fh__chunk_survivors(const struct fh__chunk *chunk) { return 
 /* Stopped, or by its mutator: nothing of it is in use, or will be asked for. */
 FH__INLINE void fh__chunk_reset(struct fh__chunk *chunk) {
   chunk->bump = chunk->base == 0; /* slot 0 means "not tracked" */
-  chunk->free = 0;
+  chunk->free = chunk->holes = 0;
 }
 FH__INLINE bool fh__chunk_is_unused(const struct fh__chunk *chunk) { return chunk->bump == (chunk->base == 0); }
 
@@ -141,6 +153,7 @@ FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object) 
   if (at) {
     at--;
     chunk->free = (uint32_t)(FH__LOAD(&chunk->entries[at], RELAXED) >> 2);
+    chunk->holes--;
   } else {
     at = chunk->bump;
     if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES)) return false;
@@ -155,6 +168,7 @@ FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object) 
 FH__INLINE void fh__track_recycle(struct fh__chunk *chunk, uint32_t at) {
   FH__STORE_(&chunk->entries[at], (uint64_t)chunk->free << 2 | 1, RELAXED);
   chunk->free = at + 1;
+  chunk->holes++;
 }
 
 /* Takes the object's entry away, at the moment that its count became zero; by whoever brought it there. The slot word keeps
