@@ -8,6 +8,7 @@
  * out again, lowest first; opening counts towards the next collection. Real: the tracking alone; objects are headers. */
 #include "support/exhaust.h"
 
+#include <sched.h>
 #include <string.h>
 
 #include "track/track.h"
@@ -335,7 +336,6 @@ static void without_memory_nothing_changes(void **state) {
 
 struct pipe {
   fh_object *slot[64]; /* atomic */
-  size_t objects;      /* to make */
   atomic_bool over;
 };
 
@@ -344,7 +344,7 @@ static void make_or_bury(int index, void *argument) {
   struct fh__track_local track;
   fh__track_init(&track, (uint32_t)index + 1);
   if (index == 0) {
-    for (size_t i = 0; i < pipe->objects; i++) {
+    for (size_t i = 0; i < scaled(400000); i++) {
       fh_object *object = make(&track);
       require(is_tracked(object));
       fh_object *old = __atomic_exchange_n(&pipe->slot[i % 64], object, __ATOMIC_ACQ_REL);
@@ -361,24 +361,77 @@ static void make_or_bury(int index, void *argument) {
   }
 }
 
-static void make_and_bury(size_t objects) {
-  struct pipe pipe = {.objects = objects};
+static void tombstones_race_with_the_owner(void **state) {
+  struct pipe pipe = {.over = false};
   run_bare_threads(3, make_or_bury, &pipe);
+  for (int i = 0; i < 64; i++) fh__backend_free(pipe.slot[i]);
   for (uint32_t n = 0; n < fh__track.limit; n++) {
     check_chunk(fh__track_chunk(n));
     fh__backend_free(fh__track_chunk(n));
   }
-  for (int i = 0; i < 64; i++) fh__backend_free(pipe.slot[i]);
-  fh__track_finish_shared();
 }
 
-static void tombstones_race_with_the_owner(void **state) {
-  make_and_bury(scaled(400000));
+/* Each turn a stranger leaves two tombstones: the first one's mark makes the owner look, the second comes while it looks, or about
+ * then. Both are at the chunk's beginning, so most of the look comes after them. */
+struct duel {
+  struct fh__track_local owner;
+  fh_object *first, *second;
+  size_t turns;
+  atomic_size_t marked, left, looked; /* turns */
+};
+
+static void await_turn(atomic_size_t *turns, size_t turn) {
+  for (int i = 0; atomic_load(turns) < turn; i++)
+    if (i < 1000)
+      fh__cpu_pause();
+    else
+      sched_yield();
 }
 
-/* Who takes the last mark of a chunk away must not miss what came with it: the more ends, the more last ones. */
+static fh_object *make_slowly(struct fh__track_local *track) {
+  fh_object *object = fh__backend_alloc_zeroed(sizeof *object);
+  bool due = false;
+  require(object && fh__track_add_slow(track, object, &due));
+  return object;
+}
+
+static void look_or_leave(int index, void *argument) {
+  struct duel *duel = argument;
+  struct fh__track_local stranger;
+  fh__track_init(&stranger, 2);
+  for (size_t turn = 1; turn <= duel->turns; turn++) {
+    if (index == 0) {
+      await_turn(&duel->marked, turn);
+      fh_object *first = make_slowly(&duel->owner);
+      await_turn(&duel->left, turn);
+      check_chunk(duel->owner.current); /* the second is taken in, or marked */
+      duel->first = first;
+      duel->second = make_slowly(&duel->owner);
+      require(check_chunk(duel->owner.current) == 0);
+      atomic_store(&duel->looked, turn);
+    } else {
+      forget_and_free(&stranger, duel->first);
+      atomic_store(&duel->marked, turn);
+      for (size_t i = turn % 64; i; i--) fh__cpu_pause();
+      forget_and_free(&stranger, duel->second);
+      atomic_store(&duel->left, turn);
+      await_turn(&duel->looked, turn);
+    }
+  }
+}
+
 static void no_tombstone_is_lost_to_the_mark(void **state) {
-  for (size_t i = 0; i < scaled(40); i++) make_and_bury(20 * FH__CHUNK_ENTRIES);
+  enum { MANY = FH__CHUNK_ENTRIES - 1 };
+  struct duel duel = {.turns = scaled(8000)};
+  static fh_object *object[MANY];
+  fh__track_init(&duel.owner, 1);
+  for (int i = 0; i < MANY; i++) object[i] = make(&duel.owner);
+  for (int i = 2; i < 2 + FH__CHUNK_REUSE; i++) forget_and_free(&duel.owner, object[i]); /* there is room in it at each look */
+  duel.first = object[0];
+  duel.second = object[1];
+  run_bare_threads(2, look_or_leave, &duel);
+  assert_int_equal(count_chunks(&duel.owner), 1);
+  fh__track_finish(&duel.owner);
 }
 
 int main(void) {
