@@ -119,11 +119,6 @@ static void owner_release(struct fh__mutator *me, fh_object *object, uint32_t bi
   }
 }
 
-/* The owner's last reference to a private object, none of which spilled, and nothing else set. */
-FH__INLINE bool is_last_private(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
-  return bias == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
-}
-
 static void stranger_release(struct fh__mutator *me, fh_object *object, uint32_t bias);
 
 /* A stranger's release of a settled object left something: that is a candidate from now on. The caller's reference is gone, and with
@@ -174,7 +169,7 @@ static __attribute__((noinline)) void release_otherwise(struct fh__mutator *me, 
 }
 
 static __attribute__((noinline)) void release_own(struct fh__mutator *me, fh_object *object, uint32_t bias) {
-  if (FH__LIKELY(is_last_private(me, object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
+  if (FH__LIKELY(fh__ref_is_last_private(me, object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
   release_otherwise(me, object);
 }
 

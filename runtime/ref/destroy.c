@@ -57,14 +57,106 @@ static void destroy_one(struct fh__mutator *me, fh_object *object) {
   fh__ref_dealloc_and_free(me, object, at_once);
 }
 
+static void destroy_dying(struct fh__mutator *me) {
+  fh_object *object;
+  while ((object = fh__dead_pop(&me->dying))) destroy_one(me, object);
+}
+
 static void destroy(struct fh__mutator *me, fh_object *object) {
   if (me->destroying) {
     fh__dead_push(&me->dying, object);
     return;
   }
   me->destroying = true;
-  do destroy_one(me, object);
-  while ((object = fh__dead_pop(&me->dying)));
+  destroy_one(me, object);
+  destroy_dying(me);
+  me->destroying = false;
+}
+
+/* ---- the short way ---- */
+
+struct children {
+  fh_object *first, *second;
+};
+
+FH__INLINE struct children children_of(const fh_type *type, const fh_object *object) {
+  struct children children = {NULL, NULL};
+  if (FH__UNLIKELY(!type->has_cells)) return children;
+  const char *base = (const char *)object;
+  children.first = fh__cell_load((const fh__cell *)(const void *)(base + type->near[0]));
+  if (FH__LIKELY(type->near[1] != type->near[0])) children.second = fh__cell_load((const fh__cell *)(const void *)(base + type->near[1]));
+  return children;
+}
+
+/* Those that die together often lie in the same chunk. *chunk is that of the last one, which is this mutator's. */
+FH__INLINE void forget_near(struct fh__track_local *track, struct fh__chunk **chunk, const fh_object *object) {
+  uint32_t slot = object->fh__slot;
+  if (FH__UNLIKELY(slot - (*chunk)->base >= FH__CHUNK_ENTRIES)) {
+    struct fh__chunk *its = fh__track_chunk_of(slot);
+    fh__track_touch(slot); /* once is enough: no collection looks before all this is over */
+    if (FH__UNLIKELY(its->owner != track->owner)) { /* who has the lock of the gil design owns what others made */
+      fh__track_forget_remote(its, slot);
+      return;
+    }
+    *chunk = its;
+  }
+  fh__track_recycle(*chunk, slot - (*chunk)->base);
+}
+
+FH__INLINE void bury(struct fh__mutator *me, struct fh__chunk **chunk, fh_object *object, fh_type *type) {
+  if (FH__LIKELY(type->tracked)) forget_near(&me->track, chunk, object);
+  fh__ref_free_plain(me, object, type);
+}
+
+/* Releases a child of what died. Returns it if it dies, too, and goes the short way: that is the caller's to do. */
+FH__INLINE fh_object *release_child(struct fh__mutator *me, fh_object *child) {
+  if (!child) return NULL;
+  uint32_t bias = FH__LOAD(&child->fh__bias, RELAXED);
+  if (FH__LIKELY(fh__ref_is_last_private(me, child, bias)) && FH__LIKELY(fh__type_of(child)->plain)) return child;
+  fh__release(child);
+  return NULL;
+}
+
+/* There is no room to let it wait elsewhere. */
+static FH__COLD void put_among_dying(struct fh__mutator *me, fh_object *object) {
+  FH__BUMP(&me->counters.owner_releases, 1);
+  fh__ref_die(me, object);
+}
+
+/* Depth first. If both children die, one of them waits meanwhile, but for a childless one: that goes at once, so a list of pairs
+ * lets nothing wait. An object is freed before its children are released. Nothing of the application's sees that: what has a
+ * dealloc or a finalizer joins a list, and its turn comes when all of this is over. */
+void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
+  enum { WAITING = 32 };
+  fh_object *waiting[WAITING];
+  unsigned count = 0;
+  struct fh__chunk *chunk = me->track.current;
+  bool outer = !me->destroying;
+  me->destroying = true;
+  for (;;) {
+    fh_type *type = fh__type_of(object);
+    struct children children = children_of(type, object);
+    bury(me, &chunk, object, type);
+    object = release_child(me, children.first);
+    fh_object *second = release_child(me, children.second);
+    if (!object) object = second, second = NULL;
+    if (second) {
+      type = fh__type_of(second);
+      children = children_of(type, second);
+      if (!children.first && !children.second)
+        bury(me, &chunk, second, type);
+      else if (FH__LIKELY(count < WAITING))
+        waiting[count++] = second;
+      else
+        put_among_dying(me, second);
+    }
+    if (!object) {
+      if (!count) break;
+      object = waiting[--count];
+    }
+  }
+  if (!outer) return;
+  destroy_dying(me);
   me->destroying = false;
 }
 

@@ -38,8 +38,21 @@ bool fh__ref_finalize(struct fh__mutator *me, fh_object *object, const fh_type *
 
 /* An object of a type with FH_GRACE, whose grace period has passed: clears, deallocs and frees it. */
 void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object);
-/* The common death in one piece: private, no application code, no references left in it: freed on the spot. False: it is not
- * such an object, and nothing happened. Checked builds take the long way, through the quarantine. */
+/* The owner's last reference to a private object, none of which spilled, and nothing else set. */
+FH__INLINE bool fh__ref_is_last_private(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
+  return bias == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
+}
+/* What a death of a plain type changes in the figures, and its memory. */
+FH__INLINE void fh__ref_free_plain(struct fh__mutator *me, fh_object *object, fh_type *type) {
+  FH__BUMP(&me->counters.plain_deaths, 1);
+  fh__census_add(&me->census, type, -1);
+  fh__account_return(&me->account, type->usable);
+  fh__backend_free(object);
+}
+/* For the next one: it refers to something. */
+void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object);
+/* The common death in one piece: private, no application code: freed on the spot, and what only it referred to as well. False: it
+ * is not such an object, and nothing happened. Checked builds take the long way, through the quarantine. */
 FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
   fh_type *type = fh__type_of(object);
   if (FH__CHECKED || FH__UNLIKELY(!type->plain)) return false;
@@ -47,13 +60,13 @@ FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
     const char *base = (const char *)object;
     const fh__cell *first = (const fh__cell *)(const void *)(base + type->near[0]);
     const fh__cell *second = (const fh__cell *)(const void *)(base + type->near[1]);
-    if (FH__UNLIKELY(((uintptr_t)fh__cell_load(first) | (uintptr_t)fh__cell_load(second)) != 0)) return false;
+    if (FH__UNLIKELY(((uintptr_t)fh__cell_load(first) | (uintptr_t)fh__cell_load(second)) != 0)) {
+      fh__ref_die_with_children(me, object);
+      return true;
+    }
     if (FH__LIKELY(type->tracked)) fh__track_forget(&me->track, object);
   }
-  FH__BUMP(&me->counters.plain_deaths, 1);
-  fh__census_add(&me->census, type, -1);
-  fh__account_return(&me->account, type->usable);
-  fh__backend_free(object);
+  fh__ref_free_plain(me, object, type);
   return true;
 }
 
