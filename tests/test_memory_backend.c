@@ -59,7 +59,7 @@ static void small_blocks_are_zero_behind_the_header(void **state) {
     char *used = fh__backend_alloc(n);
     memset(used, 0xff, n);
     fh__backend_free(used);
-    char *block = fh__backend_alloc_small(n, 16);
+    char *block = fh__backend_alloc_small(n);
     assert_int_equal((uintptr_t)block & 15, 0);
     assert_true(is_zero(block, 16, n));
     fh__backend_free(block);
@@ -134,7 +134,7 @@ static void ask_for_too_much(void) {
   static struct exhausted exhausted;
   exhaust_memory(&exhausted);
   require(!fh__backend_alloc(1 << 20) && !fh__backend_alloc_zeroed(1 << 20) && !fh__backend_alloc(16));
-  require(!fh__backend_alloc_small(32, 16));
+  require(!fh__backend_alloc_small(32));
   refill_memory(&exhausted);
   void *block = fh__backend_alloc(1 << 20);
   require(block);

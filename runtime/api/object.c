@@ -13,7 +13,7 @@ static void check_type(const char *call, const fh_type *type, bool items) {
   if (items && !type->item_size) fh__misuse(call, NULL, "the type has no items");
 }
 
-static FH__COLD bool track_slow(struct fh__mutator *me, fh_object *object) {
+static bool track_slow(struct fh__mutator *me, fh_object *object) {
   bool due = false;
   if (!fh__track_add_slow(&me->track, object, &due)) return false;
   if (due) fh__attend(&me->sync, FH__ATTEND_COLLECT);
@@ -21,9 +21,9 @@ static FH__COLD bool track_slow(struct fh__mutator *me, fh_object *object) {
 }
 
 /* A newborn: one reference, the caller's; private, marked, tracked if it can be part of a cycle. False: no memory. */
-FH__INLINE bool finish_new(struct fh__mutator *me, fh_type *type, fh_object *object) {
+static bool finish_new(struct fh__mutator *me, fh_type *type, fh_object *object) {
   fh__header_write(object, &type->birth, me->birth_stamp);
-  if (FH__LIKELY(type->tracked) && FH__UNLIKELY(!fh__track_add(&me->track, object)) && !track_slow(me, object)) return false;
+  if (type->tracked && !fh__track_add(&me->track, object) && !track_slow(me, object)) return false;
   fh__census_add(&me->census, type, 1);
   return true;
 }
@@ -34,11 +34,23 @@ static FH__COLD void *undo_new(struct fh__mutator *me, const fh_type *type, fh_o
   return NULL;
 }
 
-static void *new_large(struct fh__mutator *me, fh_type *type) {
-  if (!fh__account_spend(&me->account, type->usable) && !fh__pressure_draw(me, type->usable)) return undo_new(me, type, NULL);
+/* What fh_new does not do in line is done by tail calls, so that it need not keep its registers for them. */
+
+/* The first write of the header again is no harm. */
+static FH__COLD void *finish_slowly(struct fh__mutator *me, fh_type *type, fh_object *object) {
+  return finish_new(me, type, object) ? object : undo_new(me, type, object);
+}
+
+/* Its bytes are spent; not `granted`: and the credit is overdrawn. */
+static __attribute__((noinline)) void *new_spent(struct fh__mutator *me, fh_type *type, bool granted) {
+  if (!granted && !fh__pressure_draw(me, type->usable)) return undo_new(me, type, NULL);
   fh_object *object = fh__backend_alloc_zeroed(type->alloc_size);
   if (!object || !finish_new(me, type, object)) return undo_new(me, type, object);
   return object;
+}
+
+static __attribute__((noinline)) void *new_other(struct fh__mutator *me, fh_type *type) {
+  return type->item_size ? fh_new_items(type, 0) : new_spent(me, type, fh__account_spend(&me->account, type->usable));
 }
 
 /* The common way: a fixed size that is zeroed in line. */
@@ -46,10 +58,13 @@ void *fh_new(fh_type *type) {
   struct fh__mutator *me = fh__self_or_trap("fh_new", NULL);
   if (FH__CHECKED) check_type("fh_new", type, false);
   size_t size = type->small_size;
-  if (FH__UNLIKELY(!size)) return type->item_size ? fh_new_items(type, 0) : new_large(me, type);
-  if (FH__UNLIKELY(!fh__account_spend(&me->account, type->usable)) && !fh__pressure_draw(me, type->usable)) return undo_new(me, type, NULL);
-  fh_object *object = fh__backend_alloc_small(size, sizeof *object);
-  if (FH__UNLIKELY(!object) || FH__UNLIKELY(!finish_new(me, type, object))) return undo_new(me, type, object);
+  if (FH__UNLIKELY(!size)) return new_other(me, type);
+  if (FH__UNLIKELY(!fh__account_spend(&me->account, type->usable))) return new_spent(me, type, false);
+  fh_object *object = fh__backend_alloc_small(size);
+  if (FH__UNLIKELY(!object)) return undo_new(me, type, NULL);
+  fh__header_write(object, &type->birth, me->birth_stamp);
+  if (FH__LIKELY(type->tracked) && FH__UNLIKELY(!fh__track_add(&me->track, object))) return finish_slowly(me, type, object);
+  fh__census_add(&me->census, type, 1);
   return object;
 }
 
