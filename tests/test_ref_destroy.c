@@ -2,7 +2,7 @@
 /* Death: destruction, deferred destruction, finalizers, and types whose destruction waits for a grace period.
  *
  * Claims: destruction is iterative and needs neither stack nor memory; dealloc runs inside the release, with the fields
- * already NULL; private memory is free at once, published memory after a grace period; deaths under a claim wait for a
+ * already NULL; what has none goes the same way however it hangs together; private memory is free at once, published memory after a grace period; deaths under a claim wait for a
  * safepoint; a finalizer runs at a safepoint, once in an object's life, in the order of death, with the fields intact, and
  * may resurrect; it may make more work, which waits for the next safepoint; without memory for its tracking it waits. */
 #include "support/exhaust.h"
@@ -119,6 +119,147 @@ static void shared_children_outlive_their_parents(void **state) {
   fh_release(b);
   assert_true(deaths() == 3);
 }
+
+/* ---- plain objects: nothing of the application's runs, so they may go a shorter way ---- */
+
+struct plain {
+  fh_object fh;
+  struct plain *left;
+  void *right; /* of any type */
+};
+static const fh_ref plain_refs[] = {FH_FIELD(struct plain, left), FH_FIELD(struct plain, right), FH_END};
+static const fh_type_spec plain_spec = {.name = "plain", .size = sizeof(struct plain), .refs = plain_refs};
+static const fh_type_spec untracked_spec = {.name = "untracked", .size = sizeof(struct plain), .refs = plain_refs, .flags = FH_ACYCLIC};
+static const fh_ref single_refs[] = {FH_FIELD(struct plain, left), FH_END};
+static const fh_type_spec single_spec = {.name = "single", .size = 160, .refs = single_refs};
+static const fh_type_spec *const plain_specs[] = {&plain_spec, &untracked_spec, &single_spec};
+
+/* Plain types take turns. */
+static struct plain *plain_new(size_t turn) {
+  fh_type *type;
+  require(fh_type_register(plain_specs[turn % 3], &type) == FH_OK);
+  struct plain *plain = fh_new(type);
+  require(plain && !plain->left && !plain->right);
+  return plain;
+}
+static struct plain *one_plain(struct plain *left, void *right) {
+  struct plain *plain = plain_new(0);
+  fh_give(plain, left, left);
+  fh_give(plain, right, right);
+  return plain;
+}
+static uint64_t plain_live(void) {
+  uint64_t live = 0;
+  for (size_t i = 0; i < 3; i++) {
+    fh_type *type;
+    require(fh_type_register(plain_specs[i], &type) == FH_OK);
+    live += fh_type_live(type);
+  }
+  return live;
+}
+
+static struct plain *plain_tree(int depth, size_t turn) {
+  struct plain *plain = plain_new(turn);
+  if (!depth) return plain;
+  fh_give(plain, left, plain_tree(depth - 1, turn + 1));
+  if (turn % 3 != 2) fh_give(plain, right, plain_tree(depth - 1, turn + 2));
+  return plain;
+}
+
+static void plain_objects_die_with_all_they_hold(void **state) {
+  fh_stats before = stats_now();
+  fh_release(plain_tree(12, 0));
+  assert_true(plain_live() == 0);
+  struct plain *list = NULL;
+  for (size_t i = 0; i < scaled(500000); i++) {
+    struct plain *next = plain_new(i);
+    fh_give(next, left, list);
+    list = next;
+  }
+  fh_release(list);
+  assert_true(plain_live() == 0);
+  list = NULL;
+  for (size_t i = 0; i < scaled(500000); i++) list = one_plain(NULL, list);
+  fh_release(list);
+  assert_true(plain_live() == 0);
+  fh_settle();
+  fh_stats after = stats_now();
+  assert_true(after.live_bytes == before.live_bytes);
+  assert_true(after.objects_made - before.objects_made == after.objects_destroyed - before.objects_destroyed);
+  if (!born_published()) assert_true(after.private_deaths - before.private_deaths == after.objects_made - before.objects_made);
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
+/* More of them than a release keeps in mind at a time. */
+static void many_may_wait_while_another_branch_dies(void **state) {
+  struct plain *spine = NULL;
+  for (size_t i = 0; i < 1000; i++) spine = one_plain(spine, plain_tree(2, 0));
+  fh_stats before = stats_now();
+  uint64_t live = plain_live();
+  fh_release(spine);
+  assert_true(plain_live() == 0);
+  fh_stats after = stats_now();
+  assert_true(after.objects_destroyed - before.objects_destroyed == live);
+  fh_settle();
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
+static void what_plain_objects_hold_may_live_or_die_in_its_own_way(void **state) {
+  fh_stats before = stats_now();
+  struct plain *twice = one_plain(NULL, NULL), *kept = one_plain(NULL, NULL), *published = one_plain(NULL, NULL);
+  fh_publish(published);
+  struct plain *top = one_plain(one_plain(fh_retain(twice), twice), one_plain(fh_retain(kept), fh_retain(published)));
+  struct witness *witness = witness_new(7);
+  top = one_plain(top, one_plain(NULL, node_new(3)));
+  top = one_plain(top, witness);
+  top = one_plain(NULL, one_plain(top, node_new(4)));
+  fh_release(top);
+  assert_true(deaths() == 2); /* inside the release */
+  assert_true(finalized_count == 0 && dead_count == 0);
+  assert_true(plain_live() == 2 && fh_refcount(kept) == 1 && fh_refcount(published) == 1);
+  fh_safepoint();
+  assert_true(finalized_count == 1 && dead_count == 1 && dead[0] == 7);
+  fh_release(kept);
+  fh_release(published);
+  assert_true(plain_live() == 0);
+  fh_settle();
+  assert_true(stats_now().live_bytes == before.live_bytes);
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
+/* A dealloc that gives plain objects up, inside the destruction of another object, and under many of them. */
+struct cupboard {
+  fh_object fh;
+  struct plain *hidden; /* no reference that the runtime knows */
+  bool *emptied;
+};
+static void cupboard_dealloc(void *object) {
+  struct cupboard *cupboard = object;
+  fh_release(cupboard->hidden);
+  *cupboard->emptied = true;
+}
+
+static void a_dealloc_may_release_plain_objects(void **state) {
+  static const fh_type_spec spec = {.name = "cupboard", .size = sizeof(struct cupboard), .dealloc = cupboard_dealloc};
+  enum { MANY = 40 };
+  fh_type *type;
+  bool emptied[MANY] = {false};
+  require(fh_type_register(&spec, &type) == FH_OK);
+  struct plain *top = NULL;
+  for (int i = 0; i < MANY; i++) {
+    struct cupboard *cupboard = fh_new(type);
+    cupboard->hidden = one_plain(plain_tree(3, 0), one_plain(NULL, node_new(5)));
+    cupboard->emptied = &emptied[i];
+    top = one_plain(top, one_plain(plain_tree(1, 0), cupboard));
+  }
+  fh_release(top);
+  for (int i = 0; i < MANY; i++) assert_true(emptied[i]);
+  assert_true(plain_live() == 0 && deaths() == MANY);
+  fh_settle();
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
+/* ---- memory, and death put off ---- */
 
 static void private_memory_is_free_at_once_and_published_later(void **state) {
   struct fh__mutator *me = fh__self();
@@ -285,6 +426,10 @@ int main(void) {
       with_runtime(a_deep_structure_needs_no_stack),
       with_runtime(a_tree_dies_whole),
       with_runtime(shared_children_outlive_their_parents),
+      with_runtime(plain_objects_die_with_all_they_hold),
+      with_runtime(many_may_wait_while_another_branch_dies),
+      with_witnesses(what_plain_objects_hold_may_live_or_die_in_its_own_way),
+      with_runtime(a_dealloc_may_release_plain_objects),
       with_runtime(private_memory_is_free_at_once_and_published_later),
       with_runtime(deferred_deaths_wait_for_the_safepoint),
       with_runtime(a_grace_type_is_cleared_after_the_period_only),

@@ -88,7 +88,18 @@ FH__INLINE struct children children_of(const fh_type *type, const fh_object *obj
   return children;
 }
 
-/* Those that die together often lie in the same chunk. *chunk is that of the last one, which is this mutator's. */
+/* Those that die together often are of one type, and lie in one chunk. */
+struct burial {
+  struct fh__chunk *chunk; /* of the last one; this mutator's */
+  fh_type *type;           /* of the last `count`, whose deaths are in no figure yet */
+  size_t count;
+};
+
+static void end_lot(struct fh__mutator *me, struct burial *burial) {
+  if (burial->count) fh__ref_count_plain_deaths(me, burial->type, burial->count);
+  burial->count = 0;
+}
+
 FH__INLINE void forget_near(struct fh__track_local *track, struct fh__chunk **chunk, const fh_object *object) {
   uint32_t slot = object->fh__slot;
   if (FH__UNLIKELY(slot - (*chunk)->base >= FH__CHUNK_ENTRIES)) {
@@ -103,9 +114,17 @@ FH__INLINE void forget_near(struct fh__track_local *track, struct fh__chunk **ch
   fh__track_recycle(*chunk, slot - (*chunk)->base);
 }
 
-FH__INLINE void bury(struct fh__mutator *me, struct fh__chunk **chunk, fh_object *object, fh_type *type) {
-  if (FH__LIKELY(type->tracked)) forget_near(&me->track, chunk, object);
-  fh__ref_free_plain(me, object, type);
+/* Others see the figures: they are not kept from them for long. */
+enum { LOT = 256 };
+
+FH__INLINE void bury(struct fh__mutator *me, struct burial *burial, fh_object *object, fh_type *type) {
+  if (FH__LIKELY(type->tracked)) forget_near(&me->track, &burial->chunk, object);
+  fh__backend_free(object);
+  if (FH__UNLIKELY(type != burial->type) || FH__UNLIKELY(burial->count >= LOT)) {
+    end_lot(me, burial);
+    burial->type = type;
+  }
+  burial->count++;
 }
 
 /* Releases a child of what died. Returns it if it dies, too, and goes the short way: that is the caller's to do. */
@@ -130,13 +149,13 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
   enum { WAITING = 32 };
   fh_object *waiting[WAITING];
   unsigned count = 0;
-  struct fh__chunk *chunk = me->track.current;
+  struct burial burial = {.chunk = me->track.current};
   bool outer = !me->destroying;
   me->destroying = true;
   for (;;) {
     fh_type *type = fh__type_of(object);
     struct children children = children_of(type, object);
-    bury(me, &chunk, object, type);
+    bury(me, &burial, object, type);
     object = release_child(me, children.first);
     fh_object *second = release_child(me, children.second);
     if (!object) object = second, second = NULL;
@@ -144,7 +163,7 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
       type = fh__type_of(second);
       children = children_of(type, second);
       if (!children.first && !children.second)
-        bury(me, &chunk, second, type);
+        bury(me, &burial, second, type);
       else if (FH__LIKELY(count < WAITING))
         waiting[count++] = second;
       else
@@ -155,6 +174,7 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
       object = waiting[--count];
     }
   }
+  end_lot(me, &burial);
   if (!outer) return;
   destroy_dying(me);
   me->destroying = false;

@@ -42,12 +42,11 @@ void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object);
 FH__INLINE bool fh__ref_is_last_private(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
   return bias == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
 }
-/* What a death of a plain type changes in the figures, and its memory. */
-FH__INLINE void fh__ref_free_plain(struct fh__mutator *me, fh_object *object, fh_type *type) {
-  FH__BUMP(&me->counters.plain_deaths, 1);
-  fh__census_add(&me->census, type, -1);
-  fh__account_return(&me->account, type->usable);
-  fh__backend_free(object);
+/* What so many deaths of a plain type change in the figures. */
+FH__INLINE void fh__ref_count_plain_deaths(struct fh__mutator *me, fh_type *type, size_t count) {
+  FH__BUMP(&me->counters.plain_deaths, count);
+  fh__census_add(&me->census, type, -(int64_t)count);
+  fh__account_return(&me->account, count * type->usable);
 }
 /* For the next one: it refers to something. */
 void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object);
@@ -66,7 +65,8 @@ FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
     }
     if (FH__LIKELY(type->tracked)) fh__track_forget(&me->track, object);
   }
-  fh__ref_free_plain(me, object, type);
+  fh__ref_count_plain_deaths(me, type, 1);
+  fh__backend_free(object);
   return true;
 }
 
