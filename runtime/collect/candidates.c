@@ -25,7 +25,8 @@ static void gather(struct fh__scan *scan, fh_object *object, uint32_t slot) {
 
 static void gather_chunk(struct fh__scan *scan, struct fh__chunk *chunk) {
   uint32_t live = 0;
-  for (uint32_t at = 0; at < chunk->bump; at++) {
+  uint32_t end = fh__chunk_has_nothing(chunk) ? 0 : chunk->bump;
+  for (uint32_t at = 0; at < end; at++) {
     fh__walk_prefetch(chunk, at);
     uint64_t entry = FH__LOAD(&chunk->entries[at], ACQUIRE); /* partner: who left a tombstone [track.recycle] */
     if (entry == FH__TRACK_TOMB) fh__track_recycle(chunk, at);

@@ -61,7 +61,8 @@ static void give_back(void *memory, size_t bytes) {
 
 static void clear_covered(const struct fh__scan *scan) {
   struct fh__chunk *chunk;
-  for (FH__EACH_COVERED(scan, chunk)) memset(&scan->refs[chunk->base], 0, FH__CHUNK_ENTRIES * sizeof *scan->refs);
+  for (FH__EACH_COVERED(scan, chunk))
+    if (chunk->live) memset(&scan->refs[chunk->base], 0, FH__CHUNK_ENTRIES * sizeof *scan->refs);
 }
 
 static void clear_gathered(const struct fh__scan *scan) {
@@ -138,7 +139,8 @@ FH__INLINE void subtract_object(struct fh__walk *walk, struct fh__chunk *chunk, 
 FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsigned how) {
   uint32_t live = 0;
   if (walk->scan->settles) FH__STORE_(&fh__track.touched[chunk->base / FH__CHUNK_ENTRIES], 0, RELAXED);
-  for (uint32_t at = 0; at < chunk->bump; at++) {
+  uint32_t end = fh__chunk_has_nothing(chunk) ? 0 : chunk->bump;
+  for (uint32_t at = 0; at < end; at++) {
     fh__walk_prefetch(chunk, at);
     uint64_t entry = FH__LOAD(&chunk->entries[at], ACQUIRE); /* partner: who left a tombstone [track.recycle] */
     if (FH__LIKELY(fh__entry_is_object(entry))) {
@@ -225,7 +227,8 @@ FH__INLINE void mark_stack(struct fh__walk *walk, unsigned how) {
 
 FH__INLINE void mark_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsigned how) {
   int32_t *refs = &walk->refs[chunk->base];
-  for (uint32_t at = 0; at < chunk->bump; at++) {
+  uint32_t end = chunk->live ? chunk->bump : 0;
+  for (uint32_t at = 0; at < end; at++) {
     uint64_t entry = chunk->entries[at];
     if (FH__LOAD(&refs[at], RELAXED) <= 0 || !fh__entry_is_object(entry) || !claim(&refs[at], how)) continue;
     push(walk, fh__entry_object(entry));

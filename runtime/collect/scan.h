@@ -85,7 +85,8 @@ static inline struct fh__chunk *fh__scan_next_chunk(const struct fh__scan *scan,
 typedef void fh__scan_function(void *context, fh_object *object);
 FH__INLINE void fh__scan_unmarked_in(const struct fh__scan *scan, const struct fh__chunk *chunk, fh__scan_function *each, void *context) {
   const int32_t *refs = &scan->refs[chunk->base];
-  for (uint32_t at = 0; at < chunk->bump; at++) {
+  uint32_t end = chunk->live ? chunk->bump : 0;
+  for (uint32_t at = 0; at < end; at++) {
     if (FH__LIKELY(refs[at] == FH__SCAN_MARKED)) continue;
     uint64_t entry = chunk->entries[at];
     if (fh__entry_is_object(entry)) each(context, fh__entry_object(entry));

@@ -144,6 +144,8 @@ FH__INLINE void fh__chunk_reset(struct fh__chunk *chunk) {
   chunk->bump = chunk->base == 0; /* slot 0 means "not tracked" */
   chunk->free = chunk->holes = 0;
 }
+/* Neither objects nor tombstones: all of its entries are holes. */
+FH__INLINE bool fh__chunk_has_nothing(const struct fh__chunk *chunk) { return chunk->holes == chunk->bump - (chunk->base == 0); }
 FH__INLINE bool fh__chunk_is_unused(const struct fh__chunk *chunk) { return chunk->bump == (chunk->base == 0); }
 
 /* Gives the object an entry of the current chunk; false: it is full, take the slow way. */
