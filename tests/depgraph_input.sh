@@ -182,6 +182,9 @@ expect "numbers behind an equals sign" 0 "" --loaders=1 --readers=2 --seconds=0 
 expect "a design that there is not" 2 '--design wants biased, atomic or gil, not eager' --design eager good.txt
 expect "a design left out" 2 '--design wants' good.txt --design
 expect "a design behind an equals sign" 0 "" --design=gil good.txt
+expect "a tuned collector" 0 "" --gc threshold=2000,percent=50,workers=1,candidates=off good.txt
+expect "a setting that there is not" 2 '--gc wants words' --gc speed=9 good.txt
+expect "a setting without a number" 2 '--gc wants words' --gc threshold= good.txt
 expect "a wrong number behind an equals sign" 2 '--swaps wants a number.*not x' --swaps=x good.txt
 expect "two files" 2 'one FILE' good.txt good.txt
 expect "the help" 0 "" --help

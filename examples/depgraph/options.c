@@ -21,6 +21,8 @@ void options_help(void) {
        "  --swaps N     how often the graph is reloaded and swapped (default 4)\n"
        "  --seconds S   how long the readers ask, at least (default 8)\n"
        "  --design D    how references are counted: biased (the default), atomic or gil\n"
+       "  --gc LIST     tunes the collector: threshold=N, percent=N, workers=N, overhead=PERCENT, pause=MICROSECONDS,\n"
+       "                candidates=on or off; several with commas between them\n"
        "  --limit L     limits memory to L bytes, or with L% to so many percent of what the first load took; a reload that\n"
        "                does not fit beside the old graph drops that first, from 120% or so on it fits\n"
        "  --small       a short run: one measured load for each number of loaders, 2 swaps, 0.2 seconds\n"
@@ -63,6 +65,40 @@ static bool read_design(const char *text, fh_design *design) {
   return false;
 }
 
+/* One word of --gc: name=value. */
+static bool read_tuning(char *word, fh_options *collector) {
+  const struct {
+    const char *name;
+    uint32_t *place;
+  } numbers[] = {{"threshold", &collector->gc_threshold}, {"percent", &collector->gc_percent},   {"workers", &collector->gc_workers},
+                 {"overhead", &collector->gc_overhead},   {"pause", &collector->gc_pause_us}};
+  char *value = strchr(word, '=');
+  if (!value) return false;
+  *value++ = '\0';
+  if (!strcmp(word, "candidates")) {
+    if (!strcmp(value, "off")) collector->flags |= FH_OPTION_NO_CANDIDATES;
+    return !strcmp(value, "on") || !strcmp(value, "off");
+  }
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    if (strcmp(word, numbers[i].name) || end == value || *end || number > UINT32_MAX) continue;
+    *numbers[i].place = (uint32_t)number;
+    return true;
+  }
+  return false;
+}
+
+static bool read_collector(const char *text, fh_options *collector) {
+  char words[256];
+  bool right = text && strlen(text) < sizeof words;
+  if (right) strcpy(words, text);
+  char *rest = words;
+  for (char *word; right && (word = strsep(&rest, ","));) right = read_tuning(word, collector);
+  if (!right) fprintf(stderr, "depgraph: --gc wants words as in threshold=16384,workers=2%s%s; --help shows them\n", text ? ", not " : "", text ? text : "");
+  return right;
+}
+
 static bool read_limit(const char *text, struct options *options) {
   char *end = NULL;
   errno = 0;
@@ -94,6 +130,7 @@ static bool read_valued(struct options *options, const char *word, const char *v
   if (is_option(word, "--swaps")) return read_count("--swaps", value, 0, SWAPS_MAX, &options->swaps);
   if (is_option(word, "--seconds")) return read_number("--seconds", value, 0, 86400, &options->seconds);
   if (is_option(word, "--limit")) return read_limit(value, options);
+  if (is_option(word, "--gc")) return read_collector(value, &options->collector);
   if (is_option(word, "--design")) return read_design(value, &options->design);
   fprintf(stderr, "depgraph: there is no option %s; --help shows those that there are\n", word);
   return false;

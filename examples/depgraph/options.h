@@ -17,6 +17,7 @@ struct options {
   double seconds;   /* how long readers ask, at least */
   double counted_seconds; /* the same in the run that counts every path */
   fh_design design; /* how references are counted */
+  fh_options collector; /* what --gc says of it; the rest is zero */
   uint64_t limit;   /* of memory: bytes, or percent of what the first load took; 0: none */
   bool limit_is_percent;
   const char *file; /* NULL: the packages that this system knows; "-": standard input */

@@ -125,7 +125,9 @@ static enum run_result work_attached(run_work *work, const struct options *optio
 /* The root slot is the runtime's to clear at its end. */
 static enum run_result run_with(uint32_t flags, run_work *work, const struct options *options, const struct input *input,
                                 struct run *run) {
-  fh_options runtime = {.flags = flags, .design = options->design};
+  fh_options runtime = options->collector;
+  runtime.flags |= flags;
+  runtime.design = options->design;
   if (!options->limit_is_percent) runtime.hard_limit = options->limit;
   fh_status status = fh_init(&runtime);
   if (status != FH_OK) {
