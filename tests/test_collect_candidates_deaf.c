@@ -52,6 +52,7 @@ static void expect_found(const char *what, size_t count) {
   uint64_t before = fh__collector.from_candidates, scanned = stats_now().scanned;
   size_t found = collect_by_marks();
   if (found != count) fail_msg("%s: %zu found instead of %zu", what, found, count);
+  assert_true(stats_now().from_candidates == fh__collector.from_candidates);
   if (fh__collector.from_candidates != before + 1) fail_msg("%s: not from candidates", what);
   if (stats_now().scanned - scanned > 20) fail_msg("%s: %lu looked at", what, (unsigned long)(stats_now().scanned - scanned));
   assert_int_equal(fh_check_heap(), FH_OK);

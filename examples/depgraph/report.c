@@ -119,6 +119,8 @@ static void report_collections(const fh_stats *stats) {
   printf("  %s collections looked at %s objects and destroyed %s in cycles; %s found no memory\n",
          grouped(stats->collections), grouped(stats->scanned), grouped(stats->collected), grouped(stats->collections_failed));
   report_generations(stats);
+  printf("  %s old ones started from what had changed; stopped threads took part in %s passes\n", grouped(stats->from_candidates),
+         grouped(stats->helped));
   printf("  %-30s %8s %12s %12s %12s\n", "", "count", "median", "p99", "max");
   report_duration("time to stop", &stats->time_to_stop);
   report_duration("pause (the world stands still)", &stats->time_stopped);

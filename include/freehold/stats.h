@@ -103,6 +103,8 @@ typedef struct fh_stats {
   uint64_t collections_failed; /* no memory for the lists of what was found */
   uint64_t collected;          /* objects found to be garbage and destroyed */
   uint64_t scanned;            /* objects looked at, all collections together */
+  uint64_t from_candidates;    /* old collections that looked only at what changed objects reach */
+  uint64_t helped;             /* passes of collections that a stopped thread took part in, for each such thread */
   fh_generation_stats generation[3]; /* young, middle, old */
   uint64_t young_due;          /* entries opened that make a collection due: the threshold, or less by the goal for the pause */
   uint64_t old_due;            /* objects that have to become old: by the percentage, or more by the goal for the overhead */

@@ -101,6 +101,7 @@ static void start(const fh_options *options, int64_t soft, int64_t hard) {
   fh__weak_start();
   fh__pending_start();
   fh__crew.limit = options->gc_workers;
+  FH__STORE_(&fh__crew.helped, 0, RELAXED);
   fh__collect_start(options);
 }
 

@@ -5,6 +5,7 @@
 #include "collect/collect.h"
 #include "collect/scan.h"
 #include "mutator/pressure.h"
+#include "sync/crew.h"
 #include "sync/grace.h"
 #include "sync/stop.h"
 
@@ -129,6 +130,8 @@ static void fill(fh_stats *stats) {
   stats->grace_periods = FH__LOAD(&fh__grace.completed, RELAXED);
   for (int i = 0; i < FH__GENERATIONS; i++) add_generation(stats, i);
   stats->collections_failed = FH__LOAD(&fh__collector.failed, RELAXED);
+  stats->from_candidates = FH__LOAD(&fh__collector.from_candidates, RELAXED);
+  stats->helped = FH__LOAD(&fh__crew.helped, RELAXED);
   stats->young_due = FH__LOAD(&fh__collector.young_due, RELAXED);
   stats->old_due = fh__collect_old_due();
   add_durations(stats);
