@@ -321,6 +321,56 @@ static void settling_races_with_releases(void **state) {
   make_live();
 }
 
+/* Two strangers give up the last references of a settled object at once: it dies by its count. */
+static struct node *passed;
+static pthread_barrier_t turn;
+
+static void give_up_at_once(int index, void *unused) {
+  for (size_t i = scaled(2000); i; i--) {
+    if (index == 0) {
+      passed = node_new(i);
+      fh_publish(passed);
+      fh_retain(passed); /* one for each of the others, both in the owner's word */
+      fh__collector.linear_in = 0;
+      fh_collect(2);
+    }
+    meet(&turn);
+    if (index > 0) fh_release(passed);
+    meet(&turn);
+    if (index > 0) continue;
+    fh_housekeep();
+    require(fh_type_live(node_type()) == LIVE);
+  }
+}
+
+static void settled_objects_die_by_their_count(void **state) {
+  pthread_barrier_init(&turn, NULL, 3);
+  run_threads(3, give_up_at_once, NULL);
+  pthread_barrier_destroy(&turn);
+}
+
+/* A map that no collection looks at keeps its pairs, whatever happens to their keys. */
+static void a_frozen_map_lives(void **state) {
+  fh_weak_keys *map = fh_weak_keys_new();
+  assert_non_null(map);
+  assert_int_equal(fh_gc_freeze(), FH_OK); /* and all that lives */
+  struct node *key = node_new(1), *value = node_new(2);
+  assert_int_equal(fh_weak_keys_set(map, key, value), FH_OK);
+  fh_release(value);
+  settle_all();
+  for (int i = 0; i < 3; i++) {
+    fh_release(fh_retain(key));
+    assert_int_equal(collect_by_marks(), 0);
+    assert_int_equal(fh_check_heap(), FH_OK);
+    struct node *found = fh_weak_keys_get(map, key);
+    assert_true(found == value && node_is_whole(found));
+    fh_release(found);
+  }
+  fh_release(key);
+  fh_release(map);
+  assert_int_equal(fh_gc_unfreeze(), FH_OK);
+}
+
 #define with_live(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
@@ -338,6 +388,8 @@ int main(void) {
       with_live(lost_marks_are_made_up_for),
       cmocka_unit_test_setup_teardown(the_option_switches_them_off, setup_without, teardown),
       with_live(settling_races_with_releases),
+      with_live(settled_objects_die_by_their_count),
+      with_live(a_frozen_map_lives),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,20 @@ static void bury(struct node *n) {
   fh_release(n);
 }
 
+static void release_it(int index, void *n) { fh_release(n); }
+
+/* As two strangers leave it whose releases of a settled object passed each other: below zero, and in nobody's queue. */
+static void whoever_finds_it_below_zero_hands_it_over(void **state) {
+  only_biased();
+  struct node *n = node_new(1);
+  fh_publish(n);
+  fh_retain(n);
+  n->fh.fh__shared = 0u - FH__ONE; /* one reference is left */
+  run_threads(1, release_it, n);
+  fh_housekeep();
+  assert_int_equal(atomic_load(&node_deaths), 1);
+}
+
 static void owners_merged_and_strangers_objects_become_immortal(void **state) {
   only_strangers();
   struct companion companion;
@@ -349,6 +363,7 @@ int main(void) {
       with_runtime(a_try_fails_exactly_on_the_dead),
       with_runtime(unique_is_never_said_wrongly),
       with_runtime(what_can_be_peeked_is_never_unique),
+      with_runtime(whoever_finds_it_below_zero_hands_it_over),
       with_runtime(owners_merged_and_strangers_objects_become_immortal),
       cmocka_unit_test(misuse_traps_in_every_build),
   };

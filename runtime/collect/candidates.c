@@ -71,11 +71,11 @@ FH__INLINE void reach_cell(void *context, fh__cell *cell) {
   if (child) reach_child(context, child);
 }
 
-/* No reference: it takes nothing off. */
+/* No reference: it takes nothing off. A frozen map lives. */
 static void reach_map(void *context, fh_object *map) {
   struct fh__scan *scan = context;
   uint32_t slot = map->fh__slot;
-  if (slot && !scan->refs[slot]) gather(scan, map, slot);
+  if (slot && fh__scan_covers(scan, slot) && !scan->refs[slot]) gather(scan, map, slot);
 }
 
 /* From all that was gathered, from `at` on; what that brings is gathered, too. Stops where it is too much. */

@@ -56,7 +56,7 @@ bool fh__garbage_take_closed(struct fh__mutator *me, struct fh__scan *scan) {
   fh__scan_unmarked(scan, look_at, &closing);
   struct fh__garbage *list = closing.list;
   if (!closing.plain || closing.outgoing) {
-    for (size_t i = 0; i < list->count; i++) chunk_of(list->object[i])->garbage = 0;
+    for (size_t i = 0; i < list->count; i++) chunk_of(list->object[i])->garbage--;
     fh__backend_free(list);
     return false;
   }

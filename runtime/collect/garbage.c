@@ -214,6 +214,7 @@ static size_t save(struct fh__mutator *me, struct fh__scan *scan, size_t count) 
 }
 
 size_t fh__garbage_sort(struct fh__mutator *me, struct fh__scan *scan) {
+  FH__ASSERT(scan->marked <= scan->objects, "scan.refs");
   size_t count = (size_t)(scan->objects - scan->marked);
   if (!count) return 0;
   size_t found;

@@ -340,8 +340,11 @@ void fh__scan_mark(struct fh__scan *scan) {
 void fh__scan_keep_cell(void *context, fh__cell *cell) {
   struct fh__scan *scan = context;
   fh_object *child = fh__cell_load(cell);
-  if (!child || !fh__scan_covers(scan, child->fh__slot) || scan->refs[child->fh__slot] == FH__SCAN_MARKED) return;
-  scan->refs[child->fh__slot] = FH__SCAN_MARKED;
+  if (!child || !fh__scan_covers(scan, child->fh__slot)) return;
+  int32_t *refs = &scan->refs[child->fh__slot];
+  /* From candidates, a pair of a map that is not looked at may lead to what is not either: that lives anyhow. */
+  if (*refs == FH__SCAN_MARKED || (scan->gathered && !*refs)) return;
+  *refs = FH__SCAN_MARKED;
   scan->stack[scan->depth++] = child;
   scan->marked++;
 }

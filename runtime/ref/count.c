@@ -143,7 +143,8 @@ static __attribute__((noinline)) void stranger_crossed(struct fh__mutator *me, f
   }
   if (count > 1) return;
   if (!(old & FH__MERGED)) {
-    if (count == 0) fh__merge_hand_over(me, object, owner);
+    /* Whoever took it below zero; and whoever finds it there and not queued: releases of a settled object may have passed each other. */
+    if (count <= 0 && !(old & FH__QUEUED)) fh__merge_hand_over(me, object, owner);
     return;
   }
   if (count < 1) fh__misuse("fh_release", object, "more releases than references");
