@@ -26,7 +26,7 @@ static void an_attached_thread_is_its_mutator(void **state) {
   assert_ptr_equal(me, fh__mutator_by_id(me->sync.id));
   assert_ptr_equal(fh__tls.attention, &me->sync.attention);
   assert_int_equal(me->stamp, fh__stamp_of(test_design() == FH_DESIGN_GIL ? FH__GIL_OWNER : me->sync.id));
-  assert_string_equal(me->sync.name, "main");
+  assert_string_equal(fh__state_name_of(&me->sync).text, "main");
   struct node *n = node_new(1);
   assert_int_equal(fh__owns(me, n->fh.fh__bias), !born_published());
   fh_blocking_begin();

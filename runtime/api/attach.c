@@ -4,7 +4,6 @@
 #include <freehold/lock.h>
 
 #include <pthread.h>
-#include <string.h>
 
 #include "api/attach.h"
 #include "api/safepoint.h"
@@ -54,11 +53,6 @@ static fh_status make_mutator(struct fh__mutator **made_out) {
   if (answer != FH__REGISTRY_FITS) fh__mutator_destroy(mutator);
   *made_out = mutator;
   return status[answer];
-}
-
-static void name_mutator(struct fh__sync_local *sync, const char *name) {
-  memset(sync->name, 0, sizeof sync->name);
-  if (name) strncpy(sync->name, name, sizeof sync->name - 1);
 }
 
 extern int __cxa_thread_atexit_impl(void (*function)(void *), void *argument, void *dso);
@@ -121,14 +115,14 @@ static bool fill_reserve(struct fh__mutator *me) {
 /* The mutator is bound to this thread: it comes in. */
 static void come_in(struct fh__mutator *me, const char *name) {
   struct fh__thread *thread = &fh__thread;
-  name_mutator(&me->sync, name);
+  fh__state_set_name(&me->sync, name);
   fh__mutator_go_online(me);
   /* In a destructor of the thread's exit the allocator may delete the heap before the thread detaches. */
   thread->heap_is_ours = fh__shared.heap_is_ours; /* kept here: at its exit the thread may find another runtime being started */
   me->heap = thread->heap_is_ours && !thread->past_exit ? fh__backend_heap() : NULL;
   thread->mutator = me;
   if (!thread->number) thread->number = fh__thread_number();
-  me->sync.thread = thread->number;
+  FH__STORE_(&me->sync.thread, thread->number, RELAXED);
   reset_levels(&me->modes);
   if (FH__UNLIKELY(me->lost)) {
     fh__lost_adopt(me);

@@ -158,7 +158,7 @@ static FH__UNWATCHED void dump_mutator(struct out *out, const struct fh__mutator
   put(out, "mutator ");
   put_number(out, sync->id);
   put(out, " \"");
-  put(out, sync->name);
+  put(out, fh__state_name_of(sync).text);
   put(out, "\": ");
   put(out, fh__state_name(state));
   if (state & FH__WANTED) put(out, ", wanted");

@@ -120,7 +120,7 @@ void fh_fork_child(void) {
   if (!has_stopped("fh_fork_child")) return;
   struct fh__mutator *survivor = fh__thread.mutator;
   fh__thread.number = fh__thread_number();
-  if (survivor) survivor->sync.thread = fh__thread.number;
+  if (survivor) FH__STORE_(&survivor->sync.thread, fh__thread.number, RELAXED);
   bury_the_lost(survivor);
   fh__stop.starving = 0;
   if (fh__gil.on) fh__gil_reset(attached_self());

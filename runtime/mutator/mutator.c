@@ -9,7 +9,7 @@
 enum { POISON = 0xdb };
 
 struct fh__mutator fh__nobody = {
-    .sync = {.attention = FH__ATTEND_NEVER, .state = FH__DETACHED, .id = FH__NOBODY, .name = "(not attached)"},
+    .sync = {.attention = FH__ATTEND_NEVER, .state = FH__DETACHED, .id = FH__NOBODY},
     .stamp = FH__NOBODY_STAMP};
 
 __thread struct fh__tls fh__tls FH__TLS_MODEL = {FH__NOBODY_STAMP, 0, &fh__nobody.sync.attention};
@@ -99,25 +99,26 @@ static const char *type_name_of(const fh_object *object) {
   return type ? type->name : "not an object";
 }
 
-static const char *mutator_name(uint32_t id) {
-  if (id == 0) return "nobody (merged or immortal)";
-  if (id > fh__registry_count()) return "?";
-  const char *name = fh__registry_get(id)->name;
-  return name[0] ? name : "unnamed";
+static struct fh__name mutator_name(uint32_t id) {
+  if (id == 0) return (struct fh__name){"nobody (merged or immortal)"};
+  if (id == FH__NOBODY) return (struct fh__name){"(not attached)"};
+  if (id > fh__registry_count()) return (struct fh__name){"?"};
+  struct fh__name name = fh__state_name_of(fh__registry_get(id));
+  return name.text[0] ? name : (struct fh__name){"unnamed"};
 }
 
 void fh__misuse(const char *call, const void *address, const char *what) {
   const fh_object *object = address;
   struct fh__mutator *me = fh__self();
   if (!object)
-    fh__trap("freehold: %s: %s\n  thread: mutator %u \"%s\"", call, what, me->sync.id, me->sync.name);
+    fh__trap("freehold: %s: %s\n  thread: mutator %u \"%s\"", call, what, me->sync.id, mutator_name(me->sync.id).text);
   uint32_t owner = fh__owner_of(FH__LOAD(&object->fh__bias, RELAXED));
   uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
   fh__trap("freehold: %s: %s\n  object: %p, type: %s, %s\n  owner: mutator %u \"%s\"; local %u, shared %d, state bits 0x%x\n"
            "  thread: mutator %u \"%s\"",
            call, what, address, type_name_of(object), fh__is_published(object) ? "published" : "private", owner,
-           mutator_name(owner), fh__local_of(FH__LOAD(&object->fh__bias, RELAXED)), fh__count_of(shared), shared & FH__STATE_BITS,
-           me->sync.id, me->sync.name);
+           mutator_name(owner).text, fh__local_of(FH__LOAD(&object->fh__bias, RELAXED)), fh__count_of(shared), shared & FH__STATE_BITS,
+           me->sync.id, mutator_name(me->sync.id).text);
 }
 
 void fh__check_object(const char *call, const void *address) {

@@ -26,8 +26,10 @@ static void log_straggler(const fh_straggler *straggler) {
 static void report(fh_wait wait, struct fh__sync_local *sync, uint64_t waited_ns) {
   char state[128], where[WHERE_BYTES];
   describe(fh__mutator_of(sync), state, sizeof state);
-  fh__thread_where(sync->thread, FRAMES, where, sizeof where);
-  const fh_straggler straggler = {wait, sync->id, sync->thread, sync->name, state, where, waited_ns};
+  int32_t thread = FH__LOAD(&sync->thread, RELAXED);
+  fh__thread_where(thread, FRAMES, where, sizeof where);
+  struct fh__name name = fh__state_name_of(sync);
+  const fh_straggler straggler = {wait, sync->id, thread, name.text, state, where, waited_ns};
   if (fh__shared.options.straggler)
     fh__shared.options.straggler(fh__shared.options.straggler_context, &straggler);
   else

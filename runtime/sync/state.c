@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <sched.h>
+#include <string.h>
 
 #include "base/futex.h"
 #include "base/trap.h"
@@ -14,6 +15,25 @@
 const char *fh__state_name(uint32_t state) {
   static const char *const names[] = {"detached", "attached", "stopped", "claimed"};
   return names[state & FH__STATE_MASK];
+}
+
+enum { NAME_WORDS = FH__NAME_BYTES / sizeof(uint64_t) };
+
+struct fh__name fh__state_name_of(const struct fh__sync_local *sync) {
+  uint64_t word[NAME_WORDS];
+  struct fh__name name;
+  for (int i = 0; i < NAME_WORDS; i++) word[i] = FH__LOAD(&sync->name[i], RELAXED);
+  memcpy(name.text, word, sizeof name.text);
+  name.text[sizeof name.text - 1] = 0;
+  return name;
+}
+
+void fh__state_set_name(struct fh__sync_local *sync, const char *name) {
+  char text[FH__NAME_BYTES] = {0};
+  uint64_t word[NAME_WORDS];
+  if (name) memcpy(text, name, strnlen(name, sizeof text - 1));
+  memcpy(word, text, sizeof word);
+  for (int i = 0; i < NAME_WORDS; i++) FH__STORE_(&sync->name[i], word[i], RELAXED);
 }
 
 /* How long an attaching thread has waited: through one stop is nobody's fault, meeting a second one that follows at once is

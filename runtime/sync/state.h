@@ -77,9 +77,9 @@ struct fh__sync_local {
   uint32_t id;        /* written once */
   uint32_t bound;     /* atomic: has a thread; registry's lock to set, the thread itself to clear */
   uint32_t next_free; /* id of the next unbound mutator; registry's lock */
-  int32_t thread;     /* its thread's number in the kernel; the thread itself, at attach */
+  int32_t thread;     /* atomic: its thread's number in the kernel; the thread itself, at attach */
   bool taken;         /* by the present stop, from DETACHED; the requester's */
-  char name[FH__NAME_BYTES];
+  uint64_t name[FH__NAME_BYTES / sizeof(uint64_t)]; /* atomic, word by word: the thread itself, at attach; reports read it meanwhile */
 };
 
 /* The quiescent state right after an attach. At a safepoint, see fh__grace_report. */
@@ -98,6 +98,13 @@ FH__INLINE uint32_t fh__attention_of(const struct fh__sync_local *sync) { return
 
 /* For reports. */
 const char *fh__state_name(uint32_t state);
+struct fh__name {
+  char text[FH__NAME_BYTES];
+};
+/* While a thread attaches, a mixture of two names may be read. */
+struct fh__name fh__state_name_of(const struct fh__sync_local *sync);
+/* NULL: none. */
+void fh__state_set_name(struct fh__sync_local *sync, const char *name);
 
 FH__INLINE uint32_t fh__state_of(const struct fh__sync_local *sync) {
   return FH__LOAD(&sync->state, SEQ_CST) & FH__STATE_MASK; /* second half of [queue.drained], of the stop's and of the grace period's pair */
