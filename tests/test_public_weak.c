@@ -451,6 +451,46 @@ static void callbacks_come_before_finalizers(void **state) {
   }
 }
 
+/* Each callback loses another target that has one, until there is none. */
+static struct node *next_to_lose;
+static void lose_another(fh_weak *weak, void *context) {
+  struct node *lost = next_to_lose;
+  fh_release(weak); /* the reference of whoever made it */
+  calls++;
+  if (!lost) return;
+  next_to_lose = node_new(1);
+  require(fh_weak_new_callback(next_to_lose, lose_another, NULL));
+  fh_release(lost);
+}
+
+static void callbacks_that_lose_more_hold_up_no_finalizer(void **state) {
+  struct node *first = node_new(1);
+  next_to_lose = node_new(1);
+  assert_non_null(fh_weak_new_callback(first, lose_another, NULL));
+  assert_non_null(fh_weak_new_callback(next_to_lose, lose_another, NULL));
+  fh_release(first);
+  for (int round = 1; round <= 4; round++) {
+    int before = calls;
+    fh_release(phoenix_new(NOTHING));
+    fh_safepoint();
+    assert_int_equal(finalized, round);
+    assert_true(calls > before && calls <= before + 2); /* one for each time that the safepoint goes round */
+  }
+  struct phoenix *p = phoenix_new(NOTHING); /* killed by a callback, with one of its own that has to come first */
+  FH_AUTO fh_weak *weak = fh_weak_new_callback(p, note_order, NULL);
+  assert_non_null(weak);
+  finalized_at_call = -1;
+  fh_field_set(next_to_lose, &next_to_lose->left, p);
+  fh_release(p);
+  while (finalized_at_call < 0) fh_safepoint();
+  fh_safepoint();
+  assert_true(finalized_at_call == 4 && finalized == 5);
+  struct node *last = next_to_lose;
+  next_to_lose = NULL;
+  fh_release(last);
+  fh_settle();
+}
+
 static uint64_t deaths_at_call;
 static void note_deaths(fh_weak *weak, void *context) {
   calls++;
@@ -645,6 +685,7 @@ int main(void) {
       with_calls(who_died_before_is_not_called),
       with_calls(who_dies_between_is_called),
       with_calls(callbacks_come_before_finalizers),
+      with_calls(callbacks_that_lose_more_hold_up_no_finalizer),
       with_calls(garbage_calls_before_it_is_destroyed),
       with_calls(a_weak_reference_in_the_garbage_is_called),
       with_calls(callbacks_may_do_much),

@@ -321,13 +321,17 @@ bool fh__ref_run_pending(struct fh__mutator *me) {
   return true;
 }
 
+void fh__ref_take_finalizable(struct fh__mutator *me) {
+  if (!me->finalizing_now.first) take_reversed(&me->finalizable, &me->finalizing_now);
+}
+
 void fh__ref_run_finalizers(struct fh__mutator *me) {
-  if (me->finalizing || !(me->finalizable.first || me->finalizing_now.first)) return;
-  /* A callback has just lost more. Those are called at the next safepoint, and theirs may be the finalizers that wait here. */
-  if (fh__weak_has_callbacks(me)) return;
-  me->finalizing = true;
+  if (me->finalizing) return;
+  /* Else a callback has just lost more. Those are called at the next safepoint, and theirs may be what died meanwhile. */
+  if (!fh__weak_has_callbacks(me)) fh__ref_take_finalizable(me);
   struct fh__dead_list *list = &me->finalizing_now; /* in the mutator: a finalizer may end the thread */
-  if (!list->first) take_reversed(&me->finalizable, list);
+  if (!list->first) return;
+  me->finalizing = true;
   fh_object *object;
   while ((object = fh__dead_pop(list))) {
     if (revive(me, object, fh__type_of(object))) {

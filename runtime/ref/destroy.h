@@ -24,7 +24,9 @@ void fh__ref_die_later(struct fh__mutator *me, fh_object *object);
 void fh__ref_run_deferred(struct fh__mutator *me);
 /* By a thread that ended inside a dealloc: what its destruction had still to do waits for a safepoint. */
 void fh__ref_defer_dying(struct fh__mutator *me);
-/* At a safepoint: runs the finalizers that wait. */
+/* [weak.before]. What died so far is finalized next, whatever callbacks lose from now on; but not before the rest of an earlier lot. */
+void fh__ref_take_finalizable(struct fh__mutator *me);
+/* At a safepoint, after the callbacks: runs the finalizers that wait. */
 void fh__ref_run_finalizers(struct fh__mutator *me);
 /* With the queue: runs the finalizer of one object that waits there. False: none does, or there is no memory to revive it. */
 bool fh__ref_run_pending(struct fh__mutator *me);

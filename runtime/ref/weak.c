@@ -288,8 +288,10 @@ void fh__weak_run_callbacks(struct fh__mutator *me) {
   if (me->finalizing || !fh__weak_has_callbacks(me)) return;
   me->finalizing = true; /* neither finalizers nor callbacks nest in a callback */
   fh_weak *weak;
-  if (!me->weak_calling) /* in the mutator: a callback may end the thread */
+  if (!me->weak_calling) { /* in the mutator: a callback may end the thread */
     while ((weak = pop(&me->weak_lost))) push(&me->weak_calling, weak); /* in the order of death */
+    fh__ref_take_finalizable(me);
+  }
   while ((weak = pop(&me->weak_calling))) call(me, weak);
   /* What was lost or died meanwhile: a safepoint inside may have taken the bit. */
   if (fh__weak_has_callbacks(me) || fh__ref_has_finalizers(me)) fh__attend(&me->sync, FH__ATTEND_FINALIZE);

@@ -12,6 +12,7 @@
  *   [weak.bit]      an object has WEAK <=> the table has a block of it, whose target it is; changes are under the shard's lock
  *   [weak.count]    a block's count is that of the weak references and entries that lead to it, and it is freed with the last of
  *                   them
+ *   [weak.before]   of what is in `finalizing_now`, no callback is in `weak_lost`: it was called, or is in `weak_calling`
  *   [weak.cleared]  the target of a dead object's block is NULL before its finalizer runs or its memory goes anywhere. Of
  *                   garbage it is NULL before the world resumes
  *   [weak.entry]    an entry's object is its block's target, and the entry is in the block's list; or the object is NULL, and it
