@@ -89,16 +89,20 @@ static void check_collected(struct world *world, int generation, bool exactly, s
   }
 }
 
-/* What died by its count has its finalizer and its grace period behind it; a chain takes a while. */
+/* What died by its count has its finalizer and its grace period behind it; a chain takes a while. When a round
+ * brings nothing any more, no callback waits for the next safepoint either, which is the collection's: one that need not come is not
+ * among those that are due. */
 static void settle_deaths(const struct world *world) {
   enum { ROUNDS = 100000 };
   int rounds = 0;
+  uint64_t reports;
   do {
+    reports = world->reports;
     fh_housekeep();
     for (size_t i = 0; rounds == ROUNDS && i < world->nodes; i++)
       demand(world->node[i]->state == ALIVE && !world->node[i]->due, world->node[i], "it never dies");
     rounds++;
-  } while (world->dying || world->due || world->limbo);
+  } while (world->dying || world->due || world->limbo || world->reports != reports);
 }
 
 /* Alone, a thread can tell to the object what a collection of any generation must find. */
@@ -113,6 +117,7 @@ void collect_and_check(struct worker *w, int generation) {
   world_flush_later(world);
   settle_deaths(world);
   if (exactly) fh_gc_disable();
+  worker_grow_up(w);
   world_expect(world, generation);
   size_t found = fh_collect(generation);
   if (automatic) fh_gc_enable();
@@ -157,7 +162,9 @@ static void for_all_worlds(void (*each)(struct world *)) {
 /* Nothing is garbage now, and the library counts as many objects. */
 static void check_settled(struct world *world) {
   fh_stats stats = {.size = sizeof stats};
+  me->settles = true;
   fh_settle();
+  me->settles = false;
   world_flush_later(world);
   for (size_t i = 0; i < world->nodes; i++) {
     struct node *node = world->node[i];
@@ -175,6 +182,7 @@ void checkpoint(struct worker *w) {
   if (leads) for_all_worlds(note_old);
   meet(w);
   for (int i = 0; i < 2; i++) {
+    worker_grow_up(w);
     if (leads) fh_collect(2);
     meet(w);
     keep_house(w);

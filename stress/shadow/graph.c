@@ -142,7 +142,8 @@ static void mark_from(struct world *world, size_t depth) {
 
 /* What finds its fields intact when its time comes keeps what they refer to. Of garbage it cannot be told who is destroyed first. */
 static bool keeps_children(const struct node *node) {
-  return node->state == DYING || node->state == FINALIZING || (node->state == LIMBO && !node->late) || node->due;
+  bool limbo = node->state == LIMBO && !node->late && !node->world->without_limbo;
+  return node->state == DYING || node->state == FINALIZING || limbo || node->due;
 }
 
 static void mark_roots(struct world *world) {
@@ -163,6 +164,18 @@ static void mark(struct world *world) {
 bool is_reachable(struct node *node) {
   mark(node->world);
   return node->mark == node->world->epoch;
+}
+
+/* Reachable, but only from what waits for a grace period. */
+static bool hangs_on_limbo(struct node *node) {
+  struct world *world = node->world;
+  bool reachable = is_reachable(node);
+  if (!reachable || !world->limbo) return false;
+  world->without_limbo = true;
+  mark_roots(world);
+  world->without_limbo = false;
+  world->marked = 0;
+  return node->mark != world->epoch;
 }
 
 bool weak_waits(const struct node *weak) { return weak->calls && !weak->called && !weak->target; }
@@ -194,9 +207,12 @@ void node_explain(const struct node *node) {
   }
 }
 
-/* Released by the runtime at some safepoint, and by now it must have been. */
+/* Released by the runtime at some safepoint, and by now it must have been. The same safepoint destroys what is ripe in limbo, and it
+ * is not said which comes first. */
 void world_flush_later(struct world *world) {
+  world->flushing = true;
   while (world->laters) node_release(world->later[--world->laters]);
+  world->flushing = false;
 }
 
 /* What waits to be noticed, for a grace period or for a finalizer keeps its children for longer than two collections. */
@@ -268,7 +284,8 @@ static void lose(struct node *target, struct node *weak, bool certain) {
 static void lose_all(struct node *target, bool as_garbage) {
   while (target->weak) {
     struct node *weak = target->weak;
-    lose(target, weak, !target->found && (!as_garbage || is_reachable(weak)));
+    bool first = target->world->flushing && hangs_on_limbo(weak); /* the weak reference may die first */
+    lose(target, weak, !target->found && !first && (!as_garbage || is_reachable(weak)));
   }
 }
 
@@ -280,6 +297,11 @@ static void lose_those_in_doubt(struct node *target, bool all) {
   }
 }
 
+/* What finalizers and callbacks make a weak reference to was found before that, if no further collection comes before they are over. */
+static bool is_after_the_stop(const struct node *weak) {
+  return weak->newborn && is_alone() && !me->settles && !fh_gc_is_enabled();
+}
+
 /* Application code runs and may find garbage: what is unreachable now has lost its weak references, if a collection has found it,
  * and its finalizer runs, even if another one makes it reachable before. */
 static void doubt_all(struct world *world) {
@@ -289,13 +311,24 @@ static void doubt_all(struct world *world) {
     struct node *node = world->node[i];
     if (node->mark == world->epoch) continue;
     node->found = true;
-    for (struct node *weak = node->weak; weak; weak = weak->next) weak->maybe |= !weak->newborn || !is_alone();
+    for (struct node *weak = node->weak; weak; weak = weak->next) weak->maybe |= !is_after_the_stop(weak);
   }
 }
 
 void world_forget_found(struct world *world) {
   for (size_t i = 0; world->doubts && i < world->nodes; i++) world->node[i]->found = false;
   world->doubts = false;
+}
+
+/* Weak references that finalizers and callbacks made are like others when those have come back, and what they found is finished. */
+void worker_grow_up(struct worker *w) {
+  for (unsigned i = 0; w->newborns && i < worlds_count(); i++) {
+    world_lock(&worlds[i]);
+    for (size_t n = 0; n < worlds[i].nodes; n++)
+      if (worlds[i].node[n]->newborn == w->index + 1) worlds[i].node[n]->newborn = 0;
+    world_unlock(&worlds[i]);
+  }
+  w->newborns = 0;
 }
 
 struct node *weak_make(struct node *target, bool calls) {
@@ -305,6 +338,7 @@ struct node *weak_make(struct node *target, bool calls) {
   weak->target = target;
   weak->next = target->weak;
   weak->newborn = me->depth ? me->index + 1 : 0;
+  weak->meanwhile = target->found;
   me->newborns += me->depth > 0;
   target->weak = weak;
   node_publish(target);
@@ -339,6 +373,7 @@ static void look_at_target(struct node *weak) {
 
 void weak_called(struct node *weak) {
   demand(!weak->called, weak, "its callback comes a second time");
+  weak->world->reports++;
   if (!weak->due && !weak->optional) look_at_target(weak);
   if (weak->due && weak->was->id == weak->was_id) weak->was->callbacks--;
   weak->called = true;
@@ -388,13 +423,15 @@ static bool dies_exactly(const struct node *node) {
 
 /* The count became zero. True: its cells are to be released. */
 static bool die(struct node *node) {
+  const struct world *world = node->world;
   node->since = me->operation;
   node->exact = dies_exactly(node);
   if (!is_alone() && !node->exact && node->kind != WEAK) return false; /* unreachable; the heap will say when it noticed */
-  lose_all(node, node->world->late);
+  lose_all(node, world->late);
   if (node->kind == WEAK) {
+    bool late = world->flushing && node->target && hangs_on_limbo(node->target); /* it may have been lost first */
     if (node->target) leave_target(node);
-    node->optional |= node->calls && !node->called && (!is_alone() || node->world->late || me->depth);
+    node->optional |= node->calls && !node->called && (!is_alone() || world->late || late || me->depth);
     leave(node);
     node->state = DEAD;
     recycle(node);
@@ -473,6 +510,7 @@ void node_publish(struct node *node) {
 void node_died(struct node *node) {
   struct world *world = node->world;
   bool as_garbage = node->state == ALIVE;
+  world->reports++;
   demand(node->state == DOOMED || node->state == LIMBO || as_garbage, node, "it is destroyed in state %d", (int)node->state);
   demand(!as_garbage || !is_reachable(node), node, "it is reachable, and is destroyed");
   demand(!kind_finalizes(node->kind) || node->finalized, node, "it is destroyed, and its finalizer did not run");
@@ -491,6 +529,7 @@ void node_died(struct node *node) {
 
 void node_begin_finalizer(struct node *node) {
   demand(!node->finalized, node, "its finalizer runs a second time");
+  node->world->reports++;
   demand(!node->callbacks, node, "its finalizer runs before the callbacks of weak references to it");
   node->finalized = true;
   if (node->state == DYING) {
@@ -502,7 +541,7 @@ void node_begin_finalizer(struct node *node) {
   doubt_all(node->world);
   for (struct node *weak = node->weak, *next; weak; weak = next) {
     next = weak->next;
-    if (weak->newborn || !is_reachable(weak)) continue;
+    if (weak->newborn || weak->meanwhile || !is_reachable(weak)) continue;
     void *found = fh_weak_get((fh_weak *)weak->object);
     demand(!found, node, "its finalizer runs, and weak reference %llu still leads to it", (unsigned long long)weak->id);
     demand(!weak->calls || weak->called, node, "its finalizer runs before the callback of weak reference %llu", (unsigned long long)weak->id);

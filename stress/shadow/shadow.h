@@ -97,7 +97,8 @@ struct node {
   bool due;         /* its target is lost: the callback must come, and the runtime holds a reference for that */
   bool optional;    /* the callback may come: it died together with its target, as garbage */
   bool maybe;       /* its target was unreachable for a while: whether a collection found that cannot be told */
-  unsigned newborn; /* made in a finalizer or a callback during a turn of this thread, counted from 1 */
+  unsigned newborn; /* made in a finalizer or a callback of this thread since its last turn or collection, counted from 1 */
+  bool meanwhile;   /* its target had been found by a collection, perhaps, whose finalizers had not all run */
 };
 
 struct root {
@@ -120,8 +121,11 @@ struct world {
   uint64_t marked;      /* the version that the marks belong to */
   unsigned dying, limbo, doomed, doomed_exactly, due;
   bool doubts;          /* some node may have been found */
+  bool flushing;        /* later releases happen, before or after what is ripe in limbo dies */
+  bool without_limbo;   /* marks do not begin at what is in limbo */
   bool late;            /* garbage is being destroyed: what dies of it does so in its own time */
   bool disturbed;       /* something was dropped after a collection's second look, perhaps */
+  uint64_t reports;     /* of callbacks, finalizers and deallocs that ran */
   uint64_t collected;   /* tracked nodes of `garbage` that died */
   struct node **stack;  /* work: marks, dying */
   struct node *free;
@@ -205,6 +209,7 @@ struct worker {
   unsigned depth;      /* finalizers and callbacks that run on it */
   unsigned checkpoints;
   unsigned newborns;   /* weak references that those made during this turn */
+  bool settles;        /* in a call that collects several times */
   bool moves;          /* its thread ends, and another one goes on */
   uint64_t operations; /* how many it has */
 };
@@ -224,6 +229,7 @@ uint64_t draw(struct worker *worker);
 unsigned below(struct worker *worker, unsigned n);
 static inline bool one_in(struct worker *worker, unsigned n) { return below(worker, n) == 0; }
 
+void worker_grow_up(struct worker *worker); /* before each collection that the program asks for, and after each turn */
 void turn(struct worker *worker);
 void turn_end(struct world *world); /* unlocks, after a look whether all died that had to */
 void checkpoint(struct worker *worker);

@@ -463,17 +463,6 @@ static operation *operation_any(struct worker *w) {
   return operations[i].run;
 }
 
-/* Weak references that finalizers and callbacks made are like others when those have come back, and what they found is finished. */
-static void grow_up(struct worker *w) {
-  for (unsigned i = 0; w->newborns && i < worlds_count(); i++) {
-    world_lock(&worlds[i]);
-    for (size_t n = 0; n < worlds[i].nodes; n++)
-      if (worlds[i].node[n]->newborn == w->index + 1) worlds[i].node[n]->newborn = 0;
-    world_unlock(&worlds[i]);
-  }
-  w->newborns = 0;
-}
-
 void turn_end(struct world *world) {
   if (world->doomed_exactly && (is_alone() || is_home(world)))
     for (size_t i = 0; i < world->nodes; i++)
@@ -489,6 +478,6 @@ void turn(struct worker *w) {
   if (world->nodes > LIVE_MOST && (run == do_make || run == do_ring || run == do_chain)) run = one_in(w, 8) ? do_drop_many : do_drop;
   run(w, world);
   turn_end(world);
-  grow_up(w);
+  worker_grow_up(w);
   if (!is_alone()) fh_safepoint();
 }
