@@ -182,10 +182,6 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
 
 /* ---- death ---- */
 
-static bool wants_finalizer(const fh_object *object, const fh_type *type) {
-  return type->finalize && !fh__has_flag(object, FH__FLAG_FINALIZED);
-}
-
 /* Before the finalizer: it must not be found by them any more. Somebody may have found it just now, so its memory waits for a
  * grace period, also if it was garbage: a finalizer of other garbage may have made the weak reference. */
 static void lose_weak(struct fh__mutator *me, fh_object *object) {
@@ -203,7 +199,7 @@ static void wait_for_finalizer(struct fh__mutator *me, fh_object *object) {
 }
 
 static void finalize_or_destroy(struct fh__mutator *me, fh_object *object) {
-  if (FH__UNLIKELY(wants_finalizer(object, fh__type_of(object)))) {
+  if (FH__UNLIKELY(fh__ref_wants_finalizer(object))) {
     wait_for_finalizer(me, object);
     return;
   }
@@ -236,7 +232,7 @@ static FH__COLD void publish_dead(struct fh__mutator *me, fh_object *object) {
 void fh__ref_die(struct fh__mutator *me, fh_object *object) {
   uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
   FH__BUMP(shared & FH__PRIVATE ? &me->counters.private_deaths : &me->counters.published_deaths, 1);
-  if (FH__UNLIKELY(fh__pending_is_on()) && shared & FH__PRIVATE && wants_finalizer(object, fh__type_of(object))) publish_dead(me, object);
+  if (FH__UNLIKELY(fh__pending_is_on()) && shared & FH__PRIVATE && fh__ref_wants_finalizer(object)) publish_dead(me, object);
   fh__track_remove(&me->track, object); /* before any list and any application code sees it */
   die_untracked(me, object, shared);
 }

@@ -35,6 +35,10 @@ void fh__ref_end_finalizer(struct fh__mutator *me);
 static inline bool fh__ref_has_finalizers(const struct fh__mutator *me) {
   return me->finalizable.first || me->finalizing_now.first;
 }
+/* It has one that did not run. */
+FH__INLINE bool fh__ref_wants_finalizer(const fh_object *object) {
+  return fh__type_of(object)->finalize && !fh__has_flag(object, FH__FLAG_FINALIZED);
+}
 /* Runs one finalizer; the caller holds a reference. False if it ran before. */
 bool fh__ref_finalize(struct fh__mutator *me, fh_object *object, const fh_type *type);
 

@@ -79,6 +79,11 @@ void fh__weak_dealloc(void *weak);
  * True: callbacks wait for `me`'s safepoint, or in the queue. `stopped`: it is garbage, and so may be the maps. */
 bool fh__weak_clear(struct fh__mutator *me, fh_object *object, bool stopped);
 
+/* Stopped, of garbage: the same, if it has any [weak.cleared]. */
+FH__INLINE bool fh__weak_lose(struct fh__mutator *me, fh_object *object) {
+  return FH__UNLIKELY(FH__LOAD(&object->fh__shared, RELAXED) & FH__WEAK) && fh__weak_clear(me, object, true);
+}
+
 /* An entry leads to a published object from now on, to which the caller has a reference. False: no memory, and nothing changed. */
 bool fh__weak_enter(struct fh__weak_entry *entry, fh_object *object);
 /* ... and no longer. False: it is lost, and in the list of whoever found that; nothing changed. */

@@ -14,7 +14,7 @@
  *   leave                     fh__weak_dealloc(), forget()                                             ref/weak.c
  *   clear                     fh__weak_clear()
  *   die                       fh__ref_die(): lose_weak(), then the finalizer, destroy()                 ref/destroy.c
- *   collector                 fh__garbage_sort(), fh__garbage_finish(), look_again()                    collect/garbage.c
+ *   collector                 fh__garbage_sort(), fh__garbage_finish(), look_again()                    collect/sort.c, garbage.c
  *   inside, delaying          who is in the middle of a call, for whom stops and grace periods wait
  *
  * What it leaves out. Memory is sequentially consistent, as Spin's is. What stands under a shard's lock is one step; the one
