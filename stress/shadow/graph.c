@@ -461,6 +461,7 @@ static void release_all(struct node *first) {
     for (unsigned i = 0; i < node->cells; i++) {
       struct node *child = node->cell[i];
       node->cell[i] = NULL;
+      world->version++; /* the loss of a sibling may have asked what is reachable */
       if (!child || --child->count) continue;
       if (child->state == DEAD)
         recycle(child);

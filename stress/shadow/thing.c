@@ -292,6 +292,7 @@ bool root_try(struct world *world, struct node *node) {
     node_retain(node);
     root->node = node;
     root->count++;
+    world->version++;
     return true;
   }
   return false;
