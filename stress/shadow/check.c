@@ -144,14 +144,7 @@ static void note_old(struct world *world) {
 
 static void check_old(struct world *world) {
   world_lock(world);
-  for (size_t i = 0; i < world->nodes; i++) {
-    struct node *node = world->node[i];
-    if (!node->old) continue;
-    demand(node->state == ALIVE, node, "its count was zero two collections ago");
-    demand(!weak_waits(node), node, "its target was lost two collections ago, and its callback did not come");
-    demand(is_reachable(node), node, "it was garbage two collections ago");
-    node->old = false;
-  }
+  world_check_old(world);
   world_unlock(world);
 }
 

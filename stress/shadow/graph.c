@@ -230,6 +230,27 @@ void world_note_old(struct world *world) {
     bool waits = node->count == 0 && kind_has_grace(node->kind);
     node->old = (node->mark != world->epoch && !waits) || node->state != ALIVE || weak_waits(node);
   }
+  world->has_old = true;
+}
+
+/* What a finalizer raised was found, and begins anew: another finalizer may drop it, after the last collection. */
+static void forget_raised(struct world *world) {
+  for (size_t i = 0; world->has_old && i < world->nodes; i++) {
+    struct node *node = world->node[i];
+    if (node->state == ALIVE && !weak_waits(node) && is_reachable(node)) node->old = false;
+  }
+}
+
+void world_check_old(struct world *world) {
+  for (size_t i = 0; i < world->nodes; i++) {
+    struct node *node = world->node[i];
+    if (!node->old) continue;
+    demand(node->state == ALIVE, node, "its count was zero two collections ago");
+    demand(!weak_waits(node), node, "its target was lost two collections ago, and its callback did not come");
+    demand(is_reachable(node), node, "it was garbage two collections ago");
+    node->old = false;
+  }
+  world->has_old = false;
 }
 
 size_t world_expect(struct world *world, int generation) {
@@ -276,7 +297,7 @@ static void call_for(struct node *target, struct node *weak, bool certain) {
 
 static void lose(struct node *target, struct node *weak, bool certain) {
   leave_target(weak);
-  weak->maybe = false;
+  weak->maybe = 0;
   call_for(target, weak, certain);
 }
 
@@ -289,12 +310,21 @@ static void lose_all(struct node *target, bool as_garbage) {
   }
 }
 
-/* The runtime said that it is lost, though the object lives: a collection had found it. */
-static void lose_those_in_doubt(struct node *target, bool all) {
+/* The runtime said that it is lost, though the object lives: a collection had found it, and with it those that were in doubt already
+ * when this one came to be so. */
+static void lose_with(struct node *target, const struct node *known) {
+  uint64_t since = known->maybe;
   for (struct node *weak = target->weak, *next; weak; weak = next) {
     next = weak->next;
-    if (all || weak->maybe) lose(target, weak, false);
+    if (weak == known || (weak->maybe && weak->maybe <= since)) lose(target, weak, false);
   }
+}
+
+/* One that leads to its target was not lost, nor were those whose doubt is not older. */
+static void trust_with(const struct node *target, const struct node *known) {
+  uint64_t since = known->maybe;
+  for (struct node *weak = target->weak; since && weak; weak = weak->next)
+    if (weak->maybe >= since) weak->maybe = 0;
 }
 
 /* What finalizers and callbacks make a weak reference to was found before that, if no further collection comes before they are over. */
@@ -307,11 +337,13 @@ static bool is_after_the_stop(const struct node *weak) {
 static void doubt_all(struct world *world) {
   mark(world);
   world->doubts = true;
+  world->doubt++;
   for (size_t i = 0; i < world->nodes; i++) {
     struct node *node = world->node[i];
     if (node->mark == world->epoch) continue;
     node->found = true;
-    for (struct node *weak = node->weak; weak; weak = weak->next) weak->maybe |= !is_after_the_stop(weak);
+    for (struct node *weak = node->weak; weak; weak = weak->next)
+      if (!weak->maybe && !is_after_the_stop(weak)) weak->maybe = world->doubt;
   }
 }
 
@@ -351,12 +383,11 @@ void weak_read(struct node *weak, const void *found) {
     demand(!found, weak, "a weak reference whose target is gone reads %p", found);
   } else if (found) {
     demand(found == target->object && target->state == ALIVE, target, "a weak reference to it reads %p", found);
-    bool sure = weak->maybe; /* then it was not lost at that time, and neither were the others */
-    for (struct node *other = target->weak; sure && other; other = other->next) other->maybe = false;
+    trust_with(target, weak);
   } else {
-    bool reachable = is_reachable(target);
-    demand(weak->maybe || !reachable, target, "it is reachable, and weak reference %llu to it reads NULL", (unsigned long long)weak->id);
-    lose_those_in_doubt(target, !reachable);
+    demand(weak->maybe || !is_reachable(target), target, "it is reachable, and weak reference %llu to it reads NULL", (unsigned long long)weak->id);
+    if (!weak->maybe) doubt_all(target->world); /* a collection has found it */
+    lose_with(target, weak);
   }
 }
 
@@ -366,7 +397,7 @@ static void look_at_target(struct node *weak) {
   demand(weak->maybe || !is_reachable(target), target, "it is reachable, and a weak reference to it is called");
   doubt_all(target->world);
   if (is_reachable(target))
-    lose_those_in_doubt(target, false);
+    lose_with(target, weak);
   else
     lose_all(target, true);
 }
@@ -551,7 +582,9 @@ void node_begin_finalizer(struct node *node) {
 }
 
 void node_end_finalizer(struct node *node) {
-  if (node->state != FINALIZING) return;
-  set_state(node, ALIVE);
-  node_release(node);
+  if (node->state == FINALIZING) {
+    set_state(node, ALIVE);
+    node_release(node);
+  }
+  forget_raised(node->world);
 }

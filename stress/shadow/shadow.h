@@ -83,7 +83,7 @@ struct node {
   bool late;          /* it may have died in a list of garbage */
   bool garbage;       /* a collection under way must find it */
   bool found;         /* was unreachable when a finalizer or a callback ran: perhaps a collection has found it */
-  bool old;           /* was dead or garbage at the beginning of a checkpoint */
+  bool old;           /* was dead or garbage at the beginning of a checkpoint, and nobody raised it since */
   unsigned callbacks; /* that must run before its finalizer */
   struct node *weak;  /* the weak references that lead to it */
 
@@ -96,7 +96,7 @@ struct node {
   bool called;
   bool due;         /* its target is lost: the callback must come, and the runtime holds a reference for that */
   bool optional;    /* the callback may come: it died together with its target, as garbage */
-  bool maybe;       /* its target was unreachable for a while: whether a collection found that cannot be told */
+  uint64_t maybe;   /* the first doubt of its world since which it may be lost, or 0: its target was unreachable for a while */
   unsigned newborn; /* made in a finalizer or a callback of this thread since its last turn or collection, counted from 1 */
   bool meanwhile;   /* its target had been found by a collection, perhaps, whose finalizers had not all run */
 };
@@ -120,7 +120,9 @@ struct world {
   uint64_t version;     /* of what is reachable */
   uint64_t marked;      /* the version that the marks belong to */
   unsigned dying, limbo, doomed, doomed_exactly, due;
+  uint64_t doubt;       /* how often finalizers and callbacks began, before which a collection may have found what was unreachable */
   bool doubts;          /* some node may have been found */
+  bool has_old;         /* a checkpoint goes on */
   bool flushing;        /* later releases happen, before or after what is ripe in limbo dies */
   bool without_limbo;   /* marks do not begin at what is in limbo */
   bool late;            /* garbage is being destroyed: what dies of it does so in its own time */
@@ -159,6 +161,7 @@ bool is_reachable(struct node *node);
 void node_explain(const struct node *node); /* on standard error: what it is, and what refers to it */
 bool weak_waits(const struct node *weak); /* its callback must come, if it lives that long */
 void world_note_old(struct world *world); /* sets `old` of what must be gone after two collections */
+void world_check_old(struct world *world);
 void world_forget_found(struct world *world);
 void world_flush_later(struct world *world);
 /* Marks what lives if all objects of older generations than this one do; sets `garbage` of the others. How many of them are tracked. */
