@@ -107,7 +107,6 @@ static void dump_world(struct out *out) {
 }
 
 static void dump_memory(struct out *out) {
-  static const char *const names[] = {"young", "middle", "old"};
   put(out, "memory: drawn ");
   put_signed(out, FH__LOAD(&fh__account.drawn, RELAXED));
   put(out, " peak ");
@@ -116,7 +115,7 @@ static void dump_memory(struct out *out) {
   put_limit(out, "hard", FH__LOAD(&fh__account.hard, RELAXED));
   put_named(out, "refused", FH__LOAD(&fh__pressure.refused, RELAXED));
   put(out, "\ncollections:");
-  for (int i = 0; i < FH__GENERATIONS; i++) put_named(out, names[i], FH__LOAD(&fh__collector.collections[i], RELAXED));
+  for (int i = 0; i < FH__GENERATIONS; i++) put_named(out, fh__generation_name[i], FH__LOAD(&fh__collector.collections[i], RELAXED));
   put_named(out, "failed", FH__LOAD(&fh__collector.failed, RELAXED));
   put_named(out, "opened", FH__LOAD(&fh__track.opened, RELAXED));
   put_named(out, "due", FH__LOAD(&fh__track.due, RELAXED));

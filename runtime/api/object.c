@@ -126,11 +126,9 @@ fh_status fh_type_unregister(fh_type *type) {
   if (FH__CHECKED && me->in_dealloc) fh__misuse("fh_type_unregister", NULL, "a safepoint inside dealloc");
   if (me->no_safepoint) return FH_EBUSY;
   fh__safepoint_housekeep(me);
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
+  fh__world_stop(me);
   bool unused = is_unused(type);
   if (unused) fh__type_remove(type);
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
+  fh__world_resume(me);
   return unused ? FH_OK : FH_EBUSY;
 }

@@ -215,8 +215,7 @@ static void check_account(struct check *check, int64_t fixed) {
 
 fh_status fh__check_heap(struct fh__mutator *me) {
   struct check check = {.findings = 0};
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
+  fh__world_stop(me);
   fh__scan_begin(&check.scan, FH__FROZEN);
   check_chunks(&check);
   check_refs(&check);
@@ -224,7 +223,6 @@ fh_status fh__check_heap(struct fh__mutator *me) {
   fh__weak_each(check_weak_block, &check);
   check_account(&check, check_census(&check));
   fh__scan_end(&check.scan);
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
+  fh__world_resume(me);
   return check.findings ? FH_EINVAL : FH_OK;
 }

@@ -18,10 +18,8 @@ static bool is_plain(const struct fh__mutator *me, const fh_object *object, cons
 }
 
 static int64_t count_references(const fh_object *object, const fh_type *type) {
-  const char *base = (const char *)object;
-  int64_t first = fh__cell_load((const fh__cell *)(const void *)(base + type->near[0])) != NULL;
-  if (type->near[1] == type->near[0]) return first;
-  return first + (fh__cell_load((const fh__cell *)(const void *)(base + type->near[1])) != NULL);
+  struct fh__near near = fh__cells_near(type, object);
+  return (near.first != NULL) + (near.second != NULL);
 }
 
 static struct fh__chunk *chunk_of(const fh_object *object) { return fh__track_chunk_of(object->fh__slot); }

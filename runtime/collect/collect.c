@@ -55,7 +55,7 @@ uint64_t fh__collect_old_due(void) {
 
 void fh__collect_start(const fh_options *options) {
   fh__collector = (struct fh__collector){.threshold = {options->gc_threshold, FH__MIDDLE_EVERY, options->gc_percent},
-                                          .by_marks = !(options->flags & FH_OPTION_NO_CANDIDATES),
+                                         .by_marks = !(options->flags & FH_OPTION_NO_CANDIDATES),
                                          .stretch = FH__PACE_STRETCH_LEAST,
                                          .old_ended_ns = fh__clock_ns()};
   fh__mutex_lock(&fh__durations.lock);
@@ -215,11 +215,10 @@ static void note_durations(const fh_gc_event *event) {
 }
 
 static void log_collection(const fh_gc_event *event) {
-  static const char *const names[] = {"young", "middle", "old"};
   fh__log(FH_LOG_INFO,
           "freehold: %s collection%s: looked at %llu, found %llu, saved %llu, resurrected %llu, uncollectable %llu; "
           "time to stop %llu us, pause %llu us, total %llu us",
-          names[event->generation], event->failed ? " (failed)" : "", (unsigned long long)event->scanned, (unsigned long long)event->found,
+          fh__generation_name[event->generation], event->failed ? " (failed)" : "", (unsigned long long)event->scanned, (unsigned long long)event->found,
           (unsigned long long)event->saved, (unsigned long long)event->resurrected, (unsigned long long)event->uncollectable,
           (unsigned long long)(event->time_to_stop_ns / 1000), (unsigned long long)(event->pause_ns / 1000),
           (unsigned long long)(event->total_ns / 1000));
@@ -246,8 +245,7 @@ static size_t collect_locked(struct fh__mutator *me, fh_gc_event *event, bool wa
   note_outcome(event, &before);
   fh__collect_keep_pace(event, was_due, resumed);
   fh__pressure_note_collection(began, resumed); /* before anybody else can have one */
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
+  fh__world_resume(me);
   fh__ref_run_deferred(me);
   /* The stop made all limbo ripe. Those who run free theirs at their next look; sleepers cannot. */
   if (fh__pressure_is_on()) fh__relief_sleepers(me, FH__HEAP_DEBT);
@@ -307,35 +305,25 @@ void fh__collect_if_due(struct fh__mutator *me) {
 
 /* ---- freezing ---- */
 
-static void stop(struct fh__mutator *me) {
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
-}
-
-static void resume(struct fh__mutator *me) {
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
-}
-
 void fh__collect_freeze(struct fh__mutator *me) {
   struct fh__sync_local *sync;
-  stop(me);
+  fh__world_stop(me);
   for (FH__EACH_MUTATOR(sync)) fh__track_freeze_stopped(&fh__mutator_of(sync)->track);
   fh__collect_arm(0); /* all generations are empty */
   FH__STORE_(&fh__collector.young_since, 0, RELAXED);
   arm_young();
-  resume(me);
+  fh__world_resume(me);
 }
 
 void fh__collect_unfreeze(struct fh__mutator *me) {
   uint64_t unfrozen = 0;
   struct fh__sync_local *sync;
-  stop(me);
+  fh__world_stop(me);
   for (FH__EACH_MUTATOR(sync)) unfrozen += fh__track_unfreeze_stopped(&fh__mutator_of(sync)->track);
   fh__collector.live += unfrozen; /* the next old collection looks at so much more */
   FH__BUMP(&fh__collector.old_due, unfrozen / 100 * FH__LOAD(&fh__collector.threshold[FH__OLD], RELAXED));
   fh__collector.ignore_marks = true; /* it became garbage meanwhile, and that left no marks */
-  resume(me);
+  fh__world_resume(me);
 }
 
 void fh__collect_keep_nothing(struct fh__mutator *me) {

@@ -42,14 +42,8 @@ fh_status fh__found_show(struct fh__found *found, fh_gc_visit visit, void *conte
 /* ---- looking ---- */
 
 static void stop(struct fh__mutator *me) {
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
+  fh__world_stop(me);
   fh__merge_all_stopped(me); /* what is dead, and was not looked after, is not shown */
-}
-
-static void resume(struct fh__mutator *me) {
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
 }
 
 static void each_object(int generation, void (*each)(void *context, fh_object *object), void *context) {
@@ -68,7 +62,7 @@ static void add(void *found, fh_object *object) { fh__found_add(found, object); 
 void fh__find_objects(struct fh__found *found, int generation) {
   stop(found->me);
   each_object(generation, add, found);
-  resume(found->me);
+  fh__world_resume(found->me);
 }
 
 struct referring {
@@ -108,7 +102,7 @@ void fh__find_referrers(struct fh__found *found, fh_object *const *sorted, size_
   struct referring referring = {found, sorted, count, false};
   stop(found->me);
   each_object(-1, add_if_it_refers, &referring);
-  resume(found->me);
+  fh__world_resume(found->me);
 }
 
 static void add_cell(void *found, fh__cell *cell) {
@@ -119,5 +113,5 @@ static void add_cell(void *found, fh__cell *cell) {
 void fh__find_referents(struct fh__found *found, fh_object *object) {
   stop(found->me);
   fh__cells_each(fh__type_of(object), object, add_cell, found);
-  resume(found->me);
+  fh__world_resume(found->me);
 }

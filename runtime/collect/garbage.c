@@ -87,8 +87,7 @@ static void lose_new_weak(struct fh__mutator *me, const struct fh__garbage *list
 
 static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   struct fh__scan scan;
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
+  fh__world_stop(me);
   fh__merge_all_stopped(me);
   fh__scan_begin(&scan, FH__OLD);
   scan.strays = true; /* this list's, and what of other garbage it refers to */
@@ -97,8 +96,7 @@ static void look_again(struct fh__mutator *me, const struct fh__garbage *list) {
   lose_new_weak(me, list);
   fh__weakmap_take_out_lost_stopped(me);
   fh__scan_end(&scan);
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
+  fh__world_resume(me);
   fh__weakmap_drop_lost(me);
 }
 

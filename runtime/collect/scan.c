@@ -115,15 +115,19 @@ FH__INLINE void subtract_child(struct fh__walk *walk, fh_object *child, unsigned
   fh__walk_turn(walk, child, how & PARTIAL);
 }
 
-#define SUBTRACT_CELL(name, how)                              \
-  FH__INLINE void name(void *context, fh__cell *cell) {       \
-    fh_object *child = fh__cell_load(cell);                   \
-    if (child) subtract_child(context, child, (how));         \
+/* What a pass does with a cell, for each way. */
+#define CELL(pass, suffix, how)                                            \
+  FH__INLINE void pass##_cell##suffix(void *context, fh__cell *cell) {     \
+    fh_object *child = fh__cell_load(cell);                                \
+    if (child) pass##_child(context, child, (how));                        \
   }
-SUBTRACT_CELL(subtract_cell, 0)
-SUBTRACT_CELL(subtract_cell_partial, PARTIAL)
-SUBTRACT_CELL(subtract_cell_crew, CREW)
-SUBTRACT_CELL(subtract_cell_both, PARTIAL | CREW)
+#define CELL_IN_ALL_WAYS(pass)  \
+  CELL(pass, , 0)               \
+  CELL(pass, _partial, PARTIAL) \
+  CELL(pass, _crew, CREW)       \
+  CELL(pass, _both, PARTIAL | CREW)
+
+CELL_IN_ALL_WAYS(subtract)
 
 #define EACH_CELL(walk_cells, object, how, pass, context)                                                                \
   walk_cells(fh__type_of(object), (object),                                                                              \
@@ -207,15 +211,7 @@ FH__INLINE void mark_child(struct fh__walk *walk, fh_object *child, unsigned how
   fh__walk_turn(walk, child, how & PARTIAL);
 }
 
-#define MARK_CELL(name, how)                              \
-  FH__INLINE void name(void *context, fh__cell *cell) {   \
-    fh_object *child = fh__cell_load(cell);               \
-    if (child) mark_child(context, child, (how));         \
-  }
-MARK_CELL(mark_cell, 0)
-MARK_CELL(mark_cell_partial, PARTIAL)
-MARK_CELL(mark_cell_crew, CREW)
-MARK_CELL(mark_cell_both, PARTIAL | CREW)
+CELL_IN_ALL_WAYS(mark)
 
 FH__INLINE void mark_stack(struct fh__walk *walk, unsigned how) {
   while (walk->depth) {

@@ -75,19 +75,6 @@ static void destroy(struct fh__mutator *me, fh_object *object) {
 
 /* ---- the short way ---- */
 
-struct children {
-  fh_object *first, *second;
-};
-
-FH__INLINE struct children children_of(const fh_type *type, const fh_object *object) {
-  struct children children = {NULL, NULL};
-  if (FH__UNLIKELY(!type->has_cells)) return children;
-  const char *base = (const char *)object;
-  children.first = fh__cell_load((const fh__cell *)(const void *)(base + type->near[0]));
-  if (FH__LIKELY(type->near[1] != type->near[0])) children.second = fh__cell_load((const fh__cell *)(const void *)(base + type->near[1]));
-  return children;
-}
-
 /* Those that die together often are of one type, and lie in one chunk. */
 struct burial {
   struct fh__chunk *chunk; /* of the last one; this mutator's */
@@ -100,25 +87,11 @@ static void end_lot(struct fh__mutator *me, struct burial *burial) {
   burial->count = 0;
 }
 
-FH__INLINE void forget_near(struct fh__track_local *track, struct fh__chunk **chunk, const fh_object *object) {
-  uint32_t slot = object->fh__slot;
-  if (FH__UNLIKELY(slot - (*chunk)->base >= FH__CHUNK_ENTRIES)) {
-    struct fh__chunk *its = fh__track_chunk_of(slot);
-    fh__track_touch(slot); /* once is enough: no collection looks before all this is over */
-    if (FH__UNLIKELY(its->owner != track->owner)) { /* who has the lock of the gil design owns what others made */
-      fh__track_forget_remote(its, slot);
-      return;
-    }
-    *chunk = its;
-  }
-  fh__track_recycle(*chunk, slot - (*chunk)->base);
-}
-
 /* Others see the figures: they are not kept from them for long. */
 enum { LOT = 256 };
 
 FH__INLINE void bury(struct fh__mutator *me, struct burial *burial, fh_object *object, fh_type *type) {
-  if (FH__LIKELY(type->tracked)) forget_near(&me->track, &burial->chunk, object);
+  if (FH__LIKELY(type->tracked)) fh__track_forget_near(&me->track, &burial->chunk, object);
   fh__backend_free(object);
   if (FH__UNLIKELY(type != burial->type) || FH__UNLIKELY(burial->count >= LOT)) {
     end_lot(me, burial);
@@ -154,14 +127,14 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
   me->destroying = true;
   for (;;) {
     fh_type *type = fh__type_of(object);
-    struct children children = children_of(type, object);
+    struct fh__near children = fh__cells_near(type, object);
     bury(me, &burial, object, type);
     object = release_child(me, children.first);
     fh_object *second = release_child(me, children.second);
     if (!object) object = second, second = NULL;
     if (second) {
       type = fh__type_of(second);
-      children = children_of(type, second);
+      children = fh__cells_near(type, second);
       if (!children.first && !children.second)
         bury(me, &burial, second, type);
       else if (FH__LIKELY(count < WAITING))

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/trap.h"
 #include "ref/destroy.h"
+#include "sync/stop.h"
 #include "sync/watchdog.h"
 
 /* ---- one object ---- */
@@ -88,6 +89,16 @@ void fh__merge_after_resume(struct fh__mutator *me) {
   struct fh__sync_local *sync;
   for (FH__EACH_MUTATOR(sync))
     if (sync != &me->sync && !fh__queue_is_empty(&sync->queue)) fh__merge_claim(me, fh__mutator_of(sync), NULL);
+}
+
+void fh__world_stop(struct fh__mutator *me) {
+  fh__mutator_lock_stop(me, fh__merge_own);
+  fh__stop_begin(&me->sync);
+}
+
+void fh__world_resume(struct fh__mutator *me) {
+  fh__stop_end(&me->sync);
+  fh__merge_after_resume(me);
 }
 
 /* ---- handing over ---- */

@@ -26,4 +26,8 @@ void fh__merge_all_stopped(struct fh__mutator *me);
 /* After a resume: looks again at the queues of those who sleep. */
 void fh__merge_after_resume(struct fh__mutator *me);
 
+/* Stops the world, at a safepoint; and lets it run again. */
+void fh__world_stop(struct fh__mutator *me);
+void fh__world_resume(struct fh__mutator *me);
+
 #endif

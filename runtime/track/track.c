@@ -11,6 +11,8 @@ struct fh__track_shared fh__track = {.lock = FH__MUTEX(FH__RANK_TRACK), .due = U
 
 struct fh__chunk fh__no_chunk = {.base = FH__NO_CHUNK_BASE, .bump = FH__CHUNK_ENTRIES, .next = &fh__no_chunk};
 
+const char *const fh__generation_name[FH__GENERATIONS] = {"young", "middle", "old"};
+
 void fh__track_init(struct fh__track_local *track, uint32_t owner) {
   track->owner = owner;
   track->current = &fh__no_chunk;
