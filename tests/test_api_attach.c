@@ -33,10 +33,7 @@ static void attach_and_block(void *object) {
 static const fh_type_spec busy_spec = {.name = "busy", .size = sizeof(fh_object), .finalize = attach_and_block};
 
 static void drop_busy(void) {
-  fh_type *type;
-  require(fh_type_register(&busy_spec, &type) == FH_OK);
-  void *object = fh_new(type);
-  require(object);
+  void *object = new_of_spec(&busy_spec);
   fh_release(object);
 }
 
@@ -204,8 +201,7 @@ static void a_thread_may_end_with_a_lock_held(void **state) {
 static void a_thread_may_end_in_a_finalizer(void **state) {
   ended = NULL;
   whoever_comes_next_finds_a_tidy_mutator(end_in_the_middle);
-  fh_type *type;
-  assert_int_equal(fh_type_register(&ending_spec, &type), FH_OK);
+  fh_type *type = type_of_spec(&ending_spec);
   fh_housekeep();
   assert_int_equal(fh_type_live(type), 0); /* the other one, too, was finished on the way out */
 }

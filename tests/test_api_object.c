@@ -26,12 +26,6 @@ static const fh_type_spec tracked_items_spec = {.name = "tracked items",
                                                 .count_at = offsetof(struct items, count),
                                                 .item_refs = (const fh_ref[]){{0, FH__REF_FIELD, 1}, FH_END}};
 
-static fh_type *type_of_spec(const fh_type_spec *spec) {
-  fh_type *type;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
 /* ---- no memory at all ---- */
 
 static void make_without_memory(void) {

@@ -163,9 +163,7 @@ static void moves_make_candidates(void **state) {
   };
   static const fh_ref refs[] = {FH_SLOT(struct holder, slot), FH_END};
   static const fh_type_spec spec = {.name = "holder", .size = sizeof(struct holder), .refs = refs};
-  fh_type *type;
-  assert_int_equal(fh_type_register(&spec, &type), FH_OK);
-  struct holder *holder = fh_new(type);
+  struct holder *holder = new_of_spec(&spec);
   fh_publish(holder);
   settle_all();
   assert_null(fh_slot_swap(&holder->slot, holder));
@@ -216,8 +214,7 @@ static const fh_type_spec phoenix_spec = {
     .name = "phoenix", .size = sizeof(struct phoenix), .refs = phoenix_refs, .finalize = rise};
 
 static void what_rose_again_is_found(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&phoenix_spec, &type), FH_OK);
+  fh_type *type = type_of_spec(&phoenix_spec);
   struct phoenix *phoenix = fh_new(type);
   fh_set(phoenix, self, phoenix);
   settle_all();

@@ -5,7 +5,7 @@
  * collecting mutator's own [garbage.closed]; if it is not, nothing happened; what lives beside it in its chunks stays, and its entries
  * are used again; counts, accounts and the census agree afterwards, whatever is mixed.
  * Real: the whole runtime; collections happen only where a test asks for them. */
-#include "support/support.h"
+#include "support/inside.h"
 
 #include "collect/closed.h"
 #include "ref/merge.h"
@@ -29,16 +29,7 @@ static const fh_type_spec single_spec = {.name = "single", .size = sizeof(struct
 
 static const fh_type_spec leaf_spec = {.name = "leaf", .size = sizeof(fh_object)};
 
-static fh_type *type_of(const fh_type_spec *spec) {
-  fh_type *type;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-static struct plain *plain_new(void) {
-  struct plain *p = fh_new(type_of(&plain_spec));
-  require(p);
-  return p;
-}
+static struct plain *plain_new(void) { return new_of_spec(&plain_spec); }
 
 /* Two that refer to each other; the caller owns a reference to the first. */
 static struct plain *pair(void) {
@@ -49,25 +40,18 @@ static struct plain *pair(void) {
   return a;
 }
 
-static int setup(void **state) {
-  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
-  return 0;
-}
-
 /* Whether what is garbage now would be taken: it is found, and if it was taken it is given to the mutator, who finishes it. */
 static bool is_taken(size_t *count_out) {
   struct fh__mutator *me = fh__self();
   struct fh__scan scan;
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
-  fh__merge_all_stopped(me);
+  stop_and_merge();
   fh__scan_begin(&scan, FH__OLD);
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
   bool taken = fh__garbage_take_closed(me, &scan);
   *count_out = taken ? me->garbage->count : (size_t)(scan.objects - scan.marked);
   fh__scan_end(&scan);
-  fh__stop_end(&me->sync);
+  resume_world();
   fh__garbage_finish(me);
   return taken;
 }
@@ -89,12 +73,12 @@ static void own_and_published_cycles_are_taken(void **state) {
   fh_release(published);
   fh_release(pair());
   expect_taken(true, 4);
-  struct single *loop = fh_new(type_of(&single_spec));
+  struct single *loop = new_of_spec(&single_spec);
   fh_set(loop, only, loop);
   fh_release(loop);
   expect_taken(true, 1);
-  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
-  assert_int_equal(fh_type_live(type_of(&single_spec)), 0);
+  assert_int_equal(fh_type_live(type_of_spec(&plain_spec)), 0);
+  assert_int_equal(fh_type_live(type_of_spec(&single_spec)), 0);
 }
 
 static void what_refers_to_others_is_not(void **state) {
@@ -105,7 +89,7 @@ static void what_refers_to_others_is_not(void **state) {
   assert_true(fh_refcount(live) == 1);
 
   a = pair();
-  fh_field_give(a, &a->right, fh_new(type_of(&leaf_spec))); /* not tracked */
+  fh_field_give(a, &a->right, new_of_spec(&leaf_spec)); /* not tracked */
   fh_release(a);
   expect_taken(false, 2);
   fh_release(live);
@@ -144,7 +128,7 @@ static void anothers_private_garbage_is_not(void **state) {
   assert_int_equal(fh_collect(2), 2);
   gate_open(&leave, 1);
   companion_join(&companion);
-  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
+  assert_int_equal(fh_type_live(type_of_spec(&plain_spec)), 0);
 }
 
 static void entries_are_used_again(void **state) {
@@ -164,7 +148,7 @@ static void entries_are_used_again(void **state) {
   }
   fh_collect(2);
   fh_collect(2);
-  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
+  assert_int_equal(fh_type_live(type_of_spec(&plain_spec)), 0);
 }
 
 static void whatever_is_mixed_adds_up(void **state) {
@@ -190,15 +174,17 @@ static void whatever_is_mixed_adds_up(void **state) {
   fh_collect(2);
   fh_collect(2);
   assert_int_equal(fh_check_heap(), FH_OK);
-  assert_int_equal(fh_type_live(type_of(&plain_spec)), 0);
+  assert_int_equal(fh_type_live(type_of_spec(&plain_spec)), 0);
 }
-
-#define by_hand(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      by_hand(own_and_published_cycles_are_taken), by_hand(what_refers_to_others_is_not), by_hand(what_has_more_to_do_is_not),
-      by_hand(anothers_private_garbage_is_not),    by_hand(entries_are_used_again),       by_hand(whatever_is_mixed_adds_up),
+      with_runtime_gc_off(own_and_published_cycles_are_taken),
+      with_runtime_gc_off(what_refers_to_others_is_not),
+      with_runtime_gc_off(what_has_more_to_do_is_not),
+      with_runtime_gc_off(anothers_private_garbage_is_not),
+      with_runtime_gc_off(entries_are_used_again),
+      with_runtime_gc_off(whatever_is_mixed_adds_up),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,15 +12,6 @@
 #include "mutator/mutator.h"
 #include "track/track.h"
 
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
-static void make_garbage(uint64_t id) {
-  struct node *a = node_new(id), *b = node_new(id);
-  fh_set(a, left, b);
-  fh_give(b, left, a);
-  fh_release(b);
-}
-
 /* ---- the trigger ---- */
 
 static void it_becomes_due_by_what_is_opened(void **state) {
@@ -45,7 +36,7 @@ static void it_becomes_due_by_what_is_opened(void **state) {
 
 static void making_objects_asks_and_a_safepoint_collects(void **state) {
   uint64_t collections = stats_now().collections;
-  for (size_t i = 0; i < fh__shared.options.gc_threshold; i++) make_garbage(i);
+  for (size_t i = 0; i < fh__shared.options.gc_threshold; i++) fh_release(node_ring(2));
   assert_true(stats_now().collections == collections && deaths() == 0); /* an allocation is never a safepoint */
   assert_true(fh__self()->sync.attention & FH__ATTEND_COLLECT);
   fh_safepoint();
@@ -56,7 +47,7 @@ static void making_objects_asks_and_a_safepoint_collects(void **state) {
 static void collect_nothing_when_off(void) {
   runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF, .gc_threshold = 10});
   for (size_t i = 0; i < 5000; i++) {
-    make_garbage(i);
+    fh_release(node_ring(2));
     fh_safepoint();
   }
   require(deaths() == 0 && stats_now().collections == 0);
@@ -71,7 +62,7 @@ static void switched_off_it_is_not_asked_for(void **state) { expect_fine(collect
 static void statistics_say_what_was_done(void **state) {
   struct node *live[10];
   for (int i = 0; i < 10; i++) live[i] = node_new(1);
-  for (int i = 0; i < 5; i++) make_garbage(2);
+  for (int i = 0; i < 5; i++) fh_release(node_ring(2));
   fh_stats before = stats_now();
   assert_int_equal(fh_collect(1), 10);
   fh_stats after = stats_now();
@@ -84,7 +75,7 @@ static void statistics_say_what_was_done(void **state) {
 }
 
 static void nothing_is_collected_where_no_safepoint_may_be(void **state) {
-  make_garbage(1);
+  fh_release(node_ring(2));
   {
     FH_NO_SAFEPOINT();
     assert_int_equal(fh_collect(2), 0);
@@ -126,7 +117,7 @@ static void collect_without_memory(void) {
   static struct exhausted exhausted;
   runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
   for (int i = 0; i < MANY; i++) n[i] = node_new((uint64_t)i); /* in chunks that no collection has counted yet */
-  make_garbage(7);
+  fh_release(node_ring(2));
   size_t chunks = count_chunks();
   exhaust_memory(&exhausted);
   require(fh_collect(2) == 0);
@@ -147,7 +138,7 @@ static void collect_settled_without_memory(void) {
   enum { MANY = 500 };
   static struct exhausted exhausted;
   runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
-  for (int i = 0; i < MANY; i++) make_garbage(7);
+  for (int i = 0; i < MANY; i++) fh_release(node_ring(2));
   exhaust_memory(&exhausted);
   for (int i = 1; i < 4; i++) {
     require(fh_collect(2) == 0);
@@ -165,7 +156,7 @@ static void collect_settled_without_memory(void) {
 /* Room for one list, not for the other one: it is given back. */
 static struct gate garbage_made = GATE, leave = GATE;
 static void make_much_garbage(void *unused) {
-  for (int i = 0; i < 500; i++) make_garbage(8);
+  for (int i = 0; i < 500; i++) fh_release(node_ring(2));
   gate_open(&garbage_made, 1);
   gate_await_running(&leave, 1);
 }
@@ -174,7 +165,7 @@ static void collect_without_memory_for_the_second_list(void) {
   static struct exhausted exhausted;
   struct companion companion;
   runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
-  make_garbage(7);
+  fh_release(node_ring(2));
   companion_start(&companion, make_much_garbage, NULL);
   gate_await(&garbage_made, 1);
   size_t bytes = sizeof(struct fh__garbage) + 2 * sizeof(fh_object *);
@@ -235,7 +226,7 @@ static void without_memory_nothing_changes(void **state) {
 
 static void collect_again_and_again(int index, void *argument) {
   for (size_t i = scaled(400); i; i--) {
-    for (int k = 0; k < 20; k++) make_garbage(i);
+    for (int k = 0; k < 20; k++) fh_release(node_ring(2));
     fh_collect(2);
   }
 }

@@ -6,7 +6,7 @@
  * also when finalizers run beside it, and when a collection starts from candidates [candidate.reach]; a partial collection frees
  * nothing that a full one keeps; marking looks at a pair twice at most, also where each pair brings the next one to life.
  * Real: the whole runtime. Seeds are printed with every failure. */
-#include "support/support.h"
+#include "support/inside.h"
 
 #include <string.h>
 
@@ -34,19 +34,7 @@ static const fh_type_spec thing_spec = {.name = "thing", .size = sizeof(struct t
 static const fh_type_spec last_spec = {
     .name = "last", .size = sizeof(struct thing), .refs = thing_refs, .dealloc = thing_dealloc, .finalize = thing_finalize};
 
-static fh_type *type_of_spec(const fh_type_spec *spec) {
-  fh_type *type;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
-static uint64_t random_state;
-static size_t below(size_t n) {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return (size_t)(random_state >> 11) % n;
-}
+static uint64_t chance;
 
 /* ---- a graph and its oracle ---- */
 
@@ -67,26 +55,26 @@ static bool has(size_t map, size_t key) {
 }
 
 static void build(uint64_t seed, const fh_type_spec *spec) {
-  random_state = seed * 0x9e3779b97f4a7c15u + 1;
-  vertices = 2 + below(MOST - 2);
+  chance = random_from(seed);
+  vertices = 2 + below(&chance, MOST - 2);
   memset(dead, 0, sizeof dead);
   pairs = 0;
   for (size_t i = 0; i < vertices; i++) {
-    is_map[i] = below(KINDS_OF_MAPS) == 0;
-    is_root[i] = below(8) == 0;
+    is_map[i] = below(&chance, KINDS_OF_MAPS) == 0;
+    is_root[i] = below(&chance, 8) == 0;
     edge[i][0] = edge[i][1] = MOST;
-    vertex[i] = is_map[i] ? (void *)fh_weak_keys_new() : fh_new(type_of_spec(spec));
+    vertex[i] = is_map[i] ? (void *)fh_weak_keys_new() : new_of_spec(spec);
     require(vertex[i]);
     if (!is_map[i]) ((struct thing *)vertex[i])->id = i;
   }
   for (size_t i = 0; i < vertices; i++) {
     struct thing *thing = vertex[i];
     if (is_map[i]) continue;
-    if (below(2)) fh_set(thing, left, vertex[edge[i][0] = below(vertices)]);
-    if (below(4) == 0) fh_set(thing, right, vertex[edge[i][1] = below(vertices)]);
+    if (below(&chance, 2)) fh_set(thing, left, vertex[edge[i][0] = below(&chance, vertices)]);
+    if (below(&chance, 4) == 0) fh_set(thing, right, vertex[edge[i][1] = below(&chance, vertices)]);
   }
-  for (size_t n = below(2 * vertices); n; n--) {
-    struct pair p = {below(vertices), below(vertices), below(vertices)};
+  for (size_t n = below(&chance, 2 * vertices); n; n--) {
+    struct pair p = {below(&chance, vertices), below(&chance, vertices), below(&chance, vertices)};
     if (!is_map[p.map] || has(p.map, p.key)) continue;
     require(fh_weak_keys_set(vertex[p.map], vertex[p.key], vertex[p.value]) == FH_OK);
     pair[pairs++] = p;
@@ -131,13 +119,13 @@ static void check_reached(uint64_t seed, bool exactly) {
 /* Between two collections: roots go, entries come and go among what lives. The next one starts from what this has touched. */
 static void change(void) {
   for (size_t i = 0; i < vertices; i++)
-    if (is_root[i] && below(3) == 0) {
+    if (is_root[i] && below(&chance, 3) == 0) {
       is_root[i] = false;
       fh_release(vertex[i]);
     }
-  for (size_t n = below(6); n; n--) { /* what is reached no more is alive until the collection, unless it died by count */
-    size_t i = below(pairs + 1);
-    struct pair p = i < pairs ? pair[i] : (struct pair){below(vertices), below(vertices), below(vertices)};
+  for (size_t n = below(&chance, 6); n; n--) { /* what is reached no more is alive until the collection, unless it died by count */
+    size_t i = below(&chance, pairs + 1);
+    struct pair p = i < pairs ? pair[i] : (struct pair){below(&chance, vertices), below(&chance, vertices), below(&chance, vertices)};
     reach();
     if (!is_map[p.map] || !reached[p.map] || !reached[p.key]) continue;
     if (i < pairs) {
@@ -200,7 +188,7 @@ enum order { FORWARD, BACKWARD };
 /* key 0 -> value 0 = key 1 -> value 1 = key 2 ... in one map, or in a map for each pair. */
 static struct thing *make_chain(fh_weak_keys **map, size_t maps, size_t length, enum order order) {
   struct thing **link = calloc(length + 1, sizeof *link);
-  for (size_t i = 0; i <= length; i++) link[i] = fh_new(type_of_spec(&thing_spec));
+  for (size_t i = 0; i <= length; i++) link[i] = new_of_spec(&thing_spec);
   for (size_t n = 0; n < length; n++) {
     size_t i = order == FORWARD ? n : length - 1 - n;
     require(fh_weak_keys_set(map[i % maps], link[i], link[i + 1]) == FH_OK);
@@ -212,11 +200,8 @@ static struct thing *make_chain(fh_weak_keys **map, size_t maps, size_t length, 
 }
 
 static uint64_t count_looks(uint64_t *living_out) {
-  struct fh__mutator *me = fh__self();
   struct fh__scan scan;
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
-  fh__merge_all_stopped(me);
+  stop_and_merge();
   fh__scan_begin(&scan, FH__OLD);
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
@@ -224,8 +209,7 @@ static uint64_t count_looks(uint64_t *living_out) {
   *living_out = 0;
   for (size_t i = 1; i < scan.entries; i++) *living_out += scan.refs[i] == FH__SCAN_MARKED;
   fh__scan_end(&scan);
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
+  resume_world();
   return scan.pairs;
 }
 

@@ -5,7 +5,7 @@
  * them; the checker proves them like others; frozen chunks stay in their mutator's list of aged ones, newborns open a new one, and
  * no collection ages, drops or rejuvenates them; unfreezing asks the next old collection to ignore marks. Real: the whole
  * runtime; the world is stopped by the test. */
-#include "support/support.h"
+#include "support/inside.h"
 
 #include <string.h>
 
@@ -23,9 +23,7 @@ static int setup(void **state) {
 
 static void scan_stopped(uint32_t generation, const struct node *frozen, const struct node *young) {
   struct fh__scan scan;
-  struct fh__mutator *me = fh__self();
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
+  stop_world();
   fh__scan_begin(&scan, generation);
   fh__scan_subtract(&scan);
   require(scan.objects == 1);
@@ -35,7 +33,7 @@ static void scan_stopped(uint32_t generation, const struct node *frozen, const s
   require(scan.refs[frozen->fh.fh__slot] == 0 && scan.refs[frozen->left->fh.fh__slot] == 0);
   require(scan.refs[young->fh.fh__slot] == FH__SCAN_MARKED);
   fh__scan_end(&scan);
-  fh__stop_end(&me->sync);
+  resume_world();
 }
 
 static void a_scan_leaves_frozen_objects_alone(void **state) {
@@ -93,12 +91,7 @@ static void their_chunks_stay_where_they_are(void **state) {
   fh_release(young);
 }
 
-static int teardown(void **state) {
-  runtime_stop();
-  return 0;
-}
-
-#define frozen_test(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define frozen_test(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

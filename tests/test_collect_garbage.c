@@ -47,10 +47,7 @@ static const fh_type_spec final_spec = {
     .name = "finalized cell", .size = sizeof(struct cell), .refs = cell_refs, .finalize = finalize, .dealloc = dealloc};
 
 static struct cell *cell_new(int id, bool with_finalizer) {
-  fh_type *type;
-  require(fh_type_register(with_finalizer ? &final_spec : &plain_spec, &type) == FH_OK);
-  struct cell *c = fh_new(type);
-  require(c);
+  struct cell *c = new_of_spec(with_finalizer ? &final_spec : &plain_spec);
   c->id = id;
   c->check = ~(uint64_t)(uintptr_t)c;
   return c;
@@ -73,8 +70,7 @@ static void forget_counts(void) {
 
 static int setup(void **state) {
   forget_counts();
-  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF}); /* only the test collects */
-  return 0;
+  return runtime_setup_gc_off(state); /* only the test collects */
 }
 
 /* ---- one mutator ---- */

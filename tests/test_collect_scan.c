@@ -5,7 +5,7 @@
  * what the roots do not reach, whatever the graph: loops, multiple edges, items, buffers, slots, untracked holders, immortal
  * objects, private and published ones; tombstones become free entries in passing; a kept object keeps what it reaches.
  * Real: the whole runtime; the world is stopped by the test. Seeds are printed with every failure. */
-#include "support/support.h"
+#include "support/inside.h"
 
 #include <string.h>
 
@@ -51,28 +51,16 @@ static const fh_ref holder_refs[] = {FH_FIELD(struct holder, held), FH_END};
 static const fh_type_spec holder_spec = {
     .name = "holder", .size = sizeof(struct holder), .refs = holder_refs, .flags = FH_ACYCLIC};
 
-static fh_type *type_of_spec(const fh_type_spec *spec) {
-  fh_type *type;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
 static struct vertex **items_of(struct vertex *v) { return (struct vertex **)(void *)(v + 1); }
 
-static uint64_t random_state;
-static size_t below(size_t n) {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return (size_t)(random_state >> 11) % n;
-}
+static uint64_t chance;
 
 static void add_edge(struct vertex *from, struct vertex *to) {
-  switch (below(4)) {
+  switch (below(&chance, 4)) {
     case 0: fh_set(from, left, to); break;
     case 1: fh_set(from, right, to); break;
     case 2: fh_slot_store(&from->slot, to); break;
-    default: fh_field_set(from, &items_of(from)[below(ITEMS)], to);
+    default: fh_field_set(from, &items_of(from)[below(&chance, ITEMS)], to);
   }
 }
 
@@ -86,25 +74,25 @@ static struct root roots[MOST];
 static size_t root_count;
 
 static void build(uint64_t seed) {
-  random_state = seed * 0x9e3779b97f4a7c15u + 1;
-  vertices = 1 + below(MOST);
+  chance = random_from(seed);
+  vertices = 1 + below(&chance, MOST);
   memset(dead, 0, sizeof dead);
   root_count = 0;
   for (size_t i = 0; i < vertices; i++) {
     vertex[i] = fh_new_items(type_of_spec(&vertex_spec), ITEMS);
     vertex[i]->id = i;
   }
-  size_t edges = below(vertices * 3 + 1);
-  for (size_t i = 0; i < edges; i++) add_edge(vertex[below(vertices)], vertex[below(vertices)]);
+  size_t edges = below(&chance, vertices * 3 + 1);
+  for (size_t i = 0; i < edges; i++) add_edge(vertex[below(&chance, vertices)], vertex[below(&chance, vertices)]);
   for (size_t i = 0; i < vertices; i++) {
-    size_t chance = below(20);
-    if (chance == 0) {
+    size_t lot = below(&chance, 20);
+    if (lot == 0) {
       roots[root_count++].held = fh_retain(vertex[i]);
-    } else if (chance == 1) {
-      struct holder *holder = fh_new(type_of_spec(&holder_spec));
+    } else if (lot == 1) {
+      struct holder *holder = new_of_spec(&holder_spec);
       fh_set(holder, held, vertex[i]);
       roots[root_count++] = (struct root){.holder = holder};
-    } else if (chance == 2) {
+    } else if (lot == 2) {
       fh_publish(vertex[i]);
     }
   }
@@ -147,12 +135,6 @@ static void drop_roots(void) {
 
 /* ---- the scan ---- */
 
-/* Only the test collects. */
-static int setup(void **state) {
-  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
-  return 0;
-}
-
 struct found {
   size_t count;
   bool wrong;
@@ -167,28 +149,20 @@ static void note_unmarked(void *context, fh_object *object) {
   found->wrong |= dead[v->id] || marked[v->id];
 }
 
-static void stop(void) {
-  struct fh__mutator *me = fh__self();
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
-  fh__merge_all_stopped(me);
-}
-static void resume(void) { fh__stop_end(&fh__self()->sync); }
-
 static void what_is_not_marked_is_what_no_root_reaches(void **state) {
   for (uint64_t seed = 1; seed <= 200; seed++) {
     build(seed);
     size_t garbage = count_garbage();
     struct fh__scan scan;
     struct found found = {0, false};
-    stop();
+    stop_and_merge();
     fh__scan_begin(&scan, FH__OLD);
     fh__scan_subtract(&scan);
     fh__scan_mark(&scan);
     fh__scan_unmarked(&scan, note_unmarked, &found);
     size_t objects = scan.objects;
     fh__scan_end(&scan);
-    resume();
+    resume_world();
     size_t live = 0;
     for (size_t i = 0; i < vertices; i++) live += !dead[i];
     if (found.wrong || found.count != garbage || objects != live)
@@ -220,9 +194,9 @@ static struct node *wide[WIDE];
 static void build_wide(void) {
   for (int i = 0; i < WIDE; i++) wide[i] = node_new((uint64_t)i);
   for (int i = 0; i < WIDE; i++) {
-    fh_set(wide[i], left, wide[below(WIDE)]);
-    if (below(3)) fh_set(wide[i], right, wide[below(WIDE)]);
-    if (below(8) == 0) fh_publish(wide[i]);
+    fh_set(wide[i], left, wide[below(&chance, WIDE)]);
+    if (below(&chance, 3)) fh_set(wide[i], right, wide[below(&chance, WIDE)]);
+    if (below(&chance, 8) == 0) fh_publish(wide[i]);
   }
   for (int i = 3; i < WIDE; i++) fh_release(wide[i]); /* three stay roots */
 }
@@ -230,14 +204,14 @@ static void build_wide(void) {
 static size_t count_found(uint32_t workers) {
   struct fh__scan scan;
   struct found found = {0, false};
-  stop();
+  stop_and_merge();
   fh__scan_begin(&scan, FH__OLD);
   scan.crew = workers;
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
   fh__scan_unmarked(&scan, count_them, &found);
   fh__scan_end(&scan);
-  resume();
+  resume_world();
   return found.count;
 }
 
@@ -251,7 +225,7 @@ static void several_workers_find_what_one_finds(void **state) {
     gate_await(&helpers_ready, 1);
   }
   for (uint64_t seed = 1; seed <= scaled(20); seed++) {
-    random_state = seed * 0x9e3779b97f4a7c15u + 1;
+    chance = random_from(seed);
     build_wide();
     size_t alone = count_found(1);
     for (uint32_t workers = 2; workers <= HELPERS + 1; workers++)
@@ -274,12 +248,12 @@ static void refs_is_what_comes_from_outside(void **state) {
   fh_set(b, left, a);
   fh_retain(a);
   struct fh__scan scan;
-  stop();
+  stop_and_merge();
   fh__scan_begin(&scan, FH__OLD);
   fh__scan_subtract(&scan);
   int32_t refs_a = scan.refs[a->fh.fh__slot], refs_b = scan.refs[b->fh.fh__slot];
   fh__scan_end(&scan);
-  resume();
+  resume_world();
   assert_int_equal(refs_a, 2);
   assert_int_equal(refs_b, 1);
   fh_clear(b, left);
@@ -332,7 +306,7 @@ static void a_kept_object_keeps_what_it_reaches(void **state) {
   for (int i = 0; i < 6; i++) fh_release(ring[i]);
   struct fh__scan scan;
   size_t found[3] = {0};
-  stop();
+  stop_and_merge();
   fh__scan_begin(&scan, FH__OLD);
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
@@ -342,23 +316,21 @@ static void a_kept_object_keeps_what_it_reaches(void **state) {
   fh__scan_keep(&scan, &ring[4]->fh);
   fh__scan_unmarked(&scan, count_unmarked, &found[2]);
   fh__scan_end(&scan);
-  resume();
+  resume_world();
   assert_int_equal(found[0], 6);
   assert_int_equal(found[1], 3);
   assert_int_equal(found[2], 0);
   assert_int_equal(fh_collect(2), 6); /* the runtime's own scan kept nothing */
 }
 
-#define by_hand(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
-
 int main(void) {
   const struct CMUnitTest tests[] = {
-      by_hand(what_is_not_marked_is_what_no_root_reaches),
-      by_hand(several_workers_find_what_one_finds),
-      by_hand(refs_is_what_comes_from_outside),
-      by_hand(an_immortal_object_stays_with_all_that_it_reaches),
-      by_hand(tombstones_become_free_entries),
-      by_hand(a_kept_object_keeps_what_it_reaches),
+      with_runtime_gc_off(what_is_not_marked_is_what_no_root_reaches),
+      with_runtime_gc_off(several_workers_find_what_one_finds),
+      with_runtime_gc_off(refs_is_what_comes_from_outside),
+      with_runtime_gc_off(an_immortal_object_stays_with_all_that_it_reaches),
+      with_runtime_gc_off(tombstones_become_free_entries),
+      with_runtime_gc_off(a_kept_object_keeps_what_it_reaches),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,11 +16,6 @@
 
 #include "support/support.h"
 
-FIBRE_STEP static struct node *make_published(uint64_t id) {
-  struct node *n = node_new(id);
-  fh_publish(n);
-  return n;
-}
 FIBRE_STEP static struct node *retain(struct node *n) { return fh_retain(n); }
 FIBRE_STEP static void release(struct node *n) { fh_release(n); }
 
@@ -34,7 +29,7 @@ struct led {
 /* Each reference lives on the fibre's stack, and is made, doubled and given up in different turns. */
 static void take_turns(struct fibre *fibre, void *argument) {
   struct led *led = argument;
-  struct node *first = make_published(1), *second = make_published(2);
+  struct node *first = published_node(1), *second = published_node(2);
   led->brought = first;
   fibre_yield(fibre);
   struct node *again = retain(first);
@@ -107,22 +102,17 @@ struct scheduler {
 
 struct traveller {
   struct scheduler *scheduler;
-  uint64_t seed;
+  uint64_t random;
   pthread_t last; /* the thread of the last turn */
   size_t turns;
   struct node *carried[CARRIED]; /* owned, published, across yields */
 };
 
-static uint64_t draw(struct traveller *t) {
-  t->seed = t->seed * 6364136223846793005u + 1442695040888963407u;
-  return t->seed >> 33;
-}
-
 /* A private graph lives and dies within a turn; what of it is to travel is published. */
 static struct node *make_for_the_way(struct traveller *t) {
-  struct node *n = node_new(draw(t)), *leaf = node_new(draw(t));
+  struct node *n = node_new(draw(&t->random)), *leaf = node_new(draw(&t->random));
   fh_give(n, left, leaf);
-  if (draw(t) % 4 == 0) fh_set(n, right, n); /* the collector's, one day */
+  if (below(&t->random, 4) == 0) fh_set(n, right, n); /* the collector's, one day */
   fh_publish(n);
   atomic_fetch_add_explicit(&t->scheduler->made, 2, memory_order_relaxed);
   return n;
@@ -130,7 +120,7 @@ static struct node *make_for_the_way(struct traveller *t) {
 
 static void change_one(struct traveller *t, struct node **carried) {
   struct scheduler *s = t->scheduler;
-  switch (draw(t) % 6) {
+  switch (below(&t->random, 6)) {
     case 0: fh_drop(carried); break;
     case 1: if (!*carried) *carried = make_for_the_way(t); break;
     case 2: /* two references where there was one */
@@ -138,11 +128,11 @@ static void change_one(struct traveller *t, struct node **carried) {
       if (t->carried[0] && carried != &t->carried[0]) *carried = fh_retain(t->carried[0]);
       break;
     case 3: /* what another fibre left, made in who knows which thread */
-      *carried = fh_slot_swap(&s->board[draw(t) % BOARD], *carried);
+      *carried = fh_slot_swap(&s->board[below(&t->random, BOARD)], *carried);
       break;
     case 4:
       fh_drop(carried);
-      *carried = fh_slot_load(&s->board[draw(t) % BOARD]);
+      *carried = fh_slot_load(&s->board[below(&t->random, BOARD)]);
       break;
     default:
       if (*carried && t->carried[0]) {
@@ -159,8 +149,8 @@ FIBRE_STEP static void do_turn(struct traveller *t) {
   t->last = pthread_self();
   for (int i = 0; i < CARRIED; i++)
     if (t->carried[i]) require(node_is_whole(t->carried[i]));
-  for (int i = 0; i < 6; i++) change_one(t, &t->carried[draw(t) % CARRIED]);
-  if (draw(t) % 8 == 0) fh_safepoint();
+  for (int i = 0; i < 6; i++) change_one(t, &t->carried[below(&t->random, CARRIED)]);
+  if (below(&t->random, 8) == 0) fh_safepoint();
 }
 FIBRE_STEP static void let_go(struct traveller *t) {
   for (int i = 0; i < CARRIED; i++) fh_drop(&t->carried[i]);
@@ -248,7 +238,7 @@ static void fibres_carry_references_from_thread_to_thread(void **state) {
   s.count = s.alive = FIBRES;
   for (int i = 0; i < BOARD; i++) require(fh_root_add(&s.board[i]) == FH_OK);
   for (int i = 0; i < FIBRES; i++) {
-    start[i] = (struct traveller){.scheduler = &s, .seed = (uint64_t)i + 1, .turns = scaled(2000) + 20};
+    start[i] = (struct traveller){.scheduler = &s, .random = random_from((uint64_t)i + 1), .turns = scaled(2000) + 20};
     s.ready[i] = fibre_new(travel, &start[i]);
   }
   run_threads(5, run_or_collect, &s);
@@ -291,7 +281,7 @@ static void carry_region(struct fibre *fibre, void *argument) {
 static void carry(void (*body)(struct fibre *, void *)) {
   struct companion companion;
   runtime_start(NULL);
-  struct fibre *fibre = fibre_new(body, make_published(1));
+  struct fibre *fibre = fibre_new(body, published_node(1));
   require(fibre_resume(fibre));
   companion_start(&companion, resume_last, fibre);
   companion_join(&companion);

@@ -27,12 +27,6 @@ static bool is_sanitized(void) { return !memory_is_measurable(); }
 static void attach(void) { require(fh_attach("foreign") == FH_OK); }
 static void end_region(void) { require(fh_blocking_end() == FH_OK); }
 
-static struct node *published(uint64_t id) {
-  struct node *n = node_new(id);
-  fh_publish(n);
-  return n;
-}
-
 static void work_a_little(void) {
   FH_AUTO struct node *a = node_new(1);
   FH_AUTO struct node *b = node_new(2);
@@ -73,7 +67,7 @@ static void expect_tidiness(void) {
 
 static int setup(void **state) {
   runtime_setup(state);
-  guarded = published(0);
+  guarded = published_node(0);
   in_another_thread(be_the_next, NULL); /* so that there is a mutator to adopt */
   return 0;
 }
@@ -89,14 +83,9 @@ static int teardown(void **state) {
 /* A walk through attaches and blocking regions, nested at random, against the one thing that they promise: after the end
  * of each everything is as it was before its beginning. */
 struct walk {
-  uint64_t seed;
+  uint64_t random;
   int alternations, steps;
 };
-
-static uint64_t draw(struct walk *walk) {
-  walk->seed = walk->seed * 6364136223846793005u + 1442695040888963407u;
-  return walk->seed >> 33;
-}
 
 static void walk_on(struct walk *walk, bool attached);
 
@@ -119,10 +108,10 @@ static void step_into(struct walk *walk, bool attached, bool attach_again) {
 
 static void walk_on(struct walk *walk, bool attached) {
   require(fh_is_attached() == attached);
-  struct node *kept = attached ? node_new(walk->seed) : NULL;
-  while (walk->steps && draw(walk) % 4) {
+  struct node *kept = attached ? node_new(walk->random) : NULL;
+  while (walk->steps && below(&walk->random, 4)) {
     walk->steps--;
-    step_into(walk, attached, draw(walk) % 2);
+    step_into(walk, attached, below(&walk->random, 2));
     require(fh_is_attached() == attached);
     if (kept) require(node_is_whole(kept) && fh_refcount(kept) == 1);
   }
@@ -131,7 +120,7 @@ static void walk_on(struct walk *walk, bool attached) {
 
 static void every_level_is_come_back_to(void **state) {
   for (uint64_t seed = 1; seed <= scaled(2000); seed++) {
-    struct walk walk = {.seed = seed, .steps = 200};
+    struct walk walk = {.random = random_from(seed), .steps = 200};
     walk_on(&walk, true);
   }
   assert_int_equal(stats_now().attached, 1);
@@ -163,7 +152,7 @@ static void call_library(struct library *library, int depth) {
 }
 
 static void libraries_call_each_other_out_of_blocking_regions(void **state) {
-  struct library one = {.cache = published(1)}, two = {.other = &one, .cache = published(2)};
+  struct library one = {.cache = published_node(1)}, two = {.other = &one, .cache = published_node(2)};
   one.other = &two;
   fh_blocking_begin();
   call_library(&one, 24);
@@ -280,7 +269,7 @@ static void a_thread_may_end_inside_a_critical_section(void **state) {
   expect_tidiness();
   in_another_thread(exit_in_section_with_a_handler, NULL);
   expect_tidiness();
-  struct node *lost = published(1);
+  struct node *lost = published_node(1);
   in_another_thread(exit_in_section, lost);
   expect_tidiness();
   fh_release(lost); /* its lock is taken for ever; counts do not care */
@@ -301,14 +290,8 @@ static void end_in_finalizer(void *object) {
 }
 static const fh_type_spec ending_spec = {.name = "ending", .size = sizeof(struct ending), .finalize = end_in_finalizer};
 
-static fh_type *ending_type(void) {
-  fh_type *type = NULL;
-  require(fh_type_register(&ending_spec, &type) == FH_OK);
-  return type;
-}
 static void drop_ending(entry enter) {
-  struct ending *ending = fh_new(ending_type());
-  require(ending);
+  struct ending *ending = new_of_spec(&ending_spec);
   ending->enter = enter;
   fh_release(ending);
 }
@@ -337,7 +320,7 @@ static void a_thread_may_end_inside_a_finalizer_in_every_state(void **state) {
     expect_tidiness();
     fh_housekeep();
     fh_housekeep();
-    assert_int_equal(fh_type_live(ending_type()), 0);
+    assert_int_equal(fh_type_live(type_of_spec(&ending_spec)), 0);
   }
 }
 
@@ -352,17 +335,10 @@ static void exit_in_ring(void *ring) {
 static const fh_ref ring_refs[] = {FH_FIELD(struct ring, next), FH_END};
 static const fh_type_spec ring_spec = {.name = "ring", .size = sizeof(struct ring), .refs = ring_refs, .finalize = exit_in_ring};
 
-static fh_type *ring_type(void) {
-  fh_type *type = NULL;
-  require(fh_type_register(&ring_spec, &type) == FH_OK);
-  return type;
-}
-
 static void collect_rings(void *unused) {
   attach();
   for (int i = 0; i < 3; i++) {
-    FH_AUTO struct ring *ring = fh_new(ring_type());
-    require(ring);
+    FH_AUTO struct ring *ring = new_of_spec(&ring_spec);
     fh_set(ring, next, ring);
   }
   fh_collect(2);
@@ -375,7 +351,7 @@ static void a_thread_may_end_inside_a_finalizer_of_garbage(void **state) {
   expect_tidiness();
   fh_settle();
   assert_int_equal(atomic_load(&finalized), 3);
-  assert_int_equal(fh_type_live(ring_type()), 0);
+  assert_int_equal(fh_type_live(type_of_spec(&ring_spec)), 0);
 }
 
 /* ---- destructors of pthread keys ----
@@ -430,7 +406,7 @@ static void leave_an_errand(void *argument) {
 }
 
 static void run_errand(struct errand errand) {
-  errand.carry = published(1);
+  errand.carry = published_node(1);
   for (int i = 1; i < errand.rounds; i++) (void)fh_retain(errand.carry);
   in_another_thread(leave_an_errand, &errand);
   assert_int_equal(errand.ran, errand.rounds);
@@ -474,12 +450,12 @@ static void fill_and_leave(int index, void *argument) {
   struct node **node = calloc(16, sizeof *node);
   require(node);
   attach();
-  for (uint64_t i = 0; i < 16; i++) node[i] = published(i);
+  for (uint64_t i = 0; i < 16; i++) node[i] = published_node(i);
   require(!pthread_setspecific(drop_key, node));
 }
 static void tidy_until_over(void *unused) {
   while (!atomic_load(&over)) {
-    struct node *n = published(1);
+    struct node *n = published_node(1);
     fh_release(n);
     fh_housekeep();
     fh_collect(2);
@@ -546,7 +522,7 @@ static void anybody_gives_up_references_and_buffers(void **state) {
     struct companion companion[WAYS];
     for (int w = 0; w < WAYS; w++)
       for (int i = 0; i < GIFTS; i++) {
-        gifts[w].node[i] = published((uint64_t)i);
+        gifts[w].node[i] = published_node((uint64_t)i);
         gifts[w].buffer[i] = fh_alloc((size_t)i);
         require(gifts[w].buffer[i]);
       }
@@ -564,7 +540,7 @@ static void what_nobody_took_care_of_is_gone_at_shutdown(void **state) {
   static struct gifts gifts;
   runtime_start(NULL);
   for (int i = 0; i < GIFTS; i++) {
-    gifts.node[i] = published((uint64_t)i);
+    gifts.node[i] = published_node((uint64_t)i);
     gifts.buffer[i] = fh_alloc(100);
   }
   fh_detach();
@@ -654,7 +630,7 @@ static void run_pool(bool for_life) {
   struct companion worker[WORKERS];
   for (int i = 0; i < WORKERS; i++) companion_start_bare(&worker[i], work, &pool);
   for (size_t i = 0; i < scaled(20000) + 100; i++) {
-    struct node *job = published(i);
+    struct node *job = published_node(i);
     fh_blocking_begin();
     submit(&pool, job);
     end_region();
@@ -700,7 +676,7 @@ static void c11_threads_are_threads(void **state) {
   enum { THREADS = 8 };
   if (is_sanitized()) return;
   require(tss_create(&tss, release_at_end) == thrd_success);
-  struct node *shared = published(1);
+  struct node *shared = published_node(1);
   thrd_t thread[THREADS];
   for (int i = 0; i < THREADS; i++) require(thrd_create(&thread[i], run_c11, shared) == thrd_success);
   fh_collect(2);
@@ -740,7 +716,7 @@ static void sorting_and_searching_call_back(void **state) {
   enum { NODES = 500 };
   struct node *node[NODES];
   int calls = 0;
-  for (uint64_t i = 0; i < NODES; i++) node[i] = i % 2 ? node_new(i * 7919 % NODES) : published(i * 7919 % NODES);
+  for (uint64_t i = 0; i < NODES; i++) node[i] = i % 2 ? node_new(i * 7919 % NODES) : published_node(i * 7919 % NODES);
   qsort_r(node, NODES, sizeof *node, compare_nodes, &calls);
   assert_true(calls >= NODES - 1);
   for (uint64_t i = 0; i < NODES; i++) assert_int_equal(node[i]->id, i);
@@ -764,7 +740,7 @@ static void release_attached(void *object) {
 static void a_tree_of_another_library_owns_references(void **state) {
   void *tree = NULL;
   uint64_t sum = 0;
-  for (uint64_t i = 0; i < 1000; i++) require(tsearch(published(i * 7919 % 1000), &tree, compare_ids));
+  for (uint64_t i = 0; i < 1000; i++) require(tsearch(published_node(i * 7919 % 1000), &tree, compare_ids));
   twalk_r(tree, sum_up, &sum);
   assert_int_equal(sum, 1000 * 999 / 2);
   fh_blocking_begin(); /* it calls back out of a region, each time */
@@ -912,7 +888,7 @@ static void be_cancelled_at_any_instruction(void *argument) {
 }
 
 static void cancel_one(void (*body)(void *)) {
-  struct victim victim = {GATE, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {0, 0}, published(1), 0};
+  struct victim victim = {GATE, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {0, 0}, published_node(1), 0};
   require(!pipe(victim.pipe_ends));
   struct companion companion;
   void *result = NULL;
@@ -985,7 +961,7 @@ static void call_everything_while_cancelled(void *argument) {
     fh_blocking_begin();
     attach();
     fh_detach();
-    fh_release_later(fh_attach(NULL) == FH_OK ? published(2) : NULL);
+    fh_release_later(fh_attach(NULL) == FH_OK ? published_node(2) : NULL);
     fh_detach();
     end_region();
     fh_detach();
@@ -1157,7 +1133,7 @@ static void jump_inside_sections(fh_critical *outer, fh_critical *inner) {
 
 static void sections_are_ended_by_hand_before_a_jump_or_after_it(void **state) {
   static fh_critical outer, inner;
-  survivor = published(1);
+  survivor = published_node(1);
   if (!setjmp(landing)) jump_after_ending_sections();
   expect_tidiness();
   if (!setjmp(landing)) jump_inside_sections(&outer, &inner);

@@ -8,9 +8,6 @@ static void begin(void) {
   require(fh_attach("culprit") == FH_OK);
 }
 
-#define only_if_checked() \
-  if (!is_checked()) skip()
-
 /* ---- not attached ---- */
 
 static struct node *object;
@@ -145,12 +142,12 @@ static void calls_without_a_mutator_are_refused(void **state) {
 }
 
 static void a_callback_of_collections_stays_attached(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(detached_in_callback, "fh_detach: the last detach", "a callback of the runtime", NULL);
 }
 
 static void a_safepoint_needs_a_mutator(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(safepoint_detached, "fh_safepoint:", "not attached", NULL);
 }
 
@@ -164,7 +161,7 @@ static void release_later_without_runtime(void) {
 }
 
 static void release_later_needs_a_runtime(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(release_later_without_runtime, "fh_release_later:", "does not run", "0x", NULL);
 }
 
@@ -235,7 +232,7 @@ static void unlocking_what_one_does_not_hold_is_refused(void **state) {
 }
 
 static void locks_are_used_in_order(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(detach_with_lock, "fh_detach: detached while holding an object's lock", "type: node", "object: 0x",
               "owner: mutator", "\"culprit\"", NULL);
   expect_trap(lock_twice, "fh_lock:", "holds its lock already", "type: node", "\"culprit\"", NULL);
@@ -252,19 +249,15 @@ static const fh_type_spec bad_spec = {.name = "bad", .size = 32, .dealloc = misb
 
 static void die_with(void (*last_act)(void)) {
   begin();
-  fh_type *bad;
-  require(fh_type_register(&bad_spec, &bad) == FH_OK);
   in_dealloc = last_act;
-  fh_release(fh_new(bad));
+  fh_release(new_of_spec(&bad_spec));
 }
 
 /* A poll comes out of line only if something waits, as a finalizer does here. */
 static void finalize_nothing(void *dying) {}
 static const fh_type_spec final_spec = {.name = "final", .size = 32, .finalize = finalize_nothing};
 static void poll(void) {
-  fh_type *final;
-  require(fh_type_register(&final_spec, &final) == FH_OK);
-  fh_release(fh_new(final));
+  fh_release(new_of_spec(&final_spec));
   fh_safepoint();
 }
 static void collect(void) { fh_collect(2); }
@@ -279,7 +272,7 @@ static void block_in_dealloc(void) { die_with(fh_blocking_begin); }
 static void detach_in_dealloc(void) { die_with(fh_detach); }
 
 static void dealloc_may_not_block_nor_reach_a_safepoint(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(poll_in_dealloc, "fh_safepoint: a safepoint inside dealloc", "\"culprit\"", NULL);
   expect_trap(collect_in_dealloc, "fh_collect: a safepoint inside dealloc", "\"culprit\"", NULL);
   expect_trap(check_in_dealloc, "fh_check_heap: a safepoint inside dealloc", "\"culprit\"", NULL);
@@ -323,7 +316,7 @@ static void detach_without_safepoints(void) {
 }
 
 static void nothing_blocks_where_no_safepoint_may_be(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(block_without_safepoints, "fh_blocking_begin:", "no safepoint", "\"culprit\"", NULL);
   expect_trap(detach_without_safepoints, "fh_detach:", "no safepoint", "\"culprit\"", NULL);
 }
@@ -377,7 +370,7 @@ static void spec_changed(void) {
 }
 
 static void a_wrong_spec_is_refused(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(spec_on_header, "fh_type_register:", "\"pair\"", "reference 1", NULL);
   expect_trap(spec_outside, "fh_type_register:", "\"pair\"", "outside the object", "reference 2", NULL);
   expect_trap(spec_twice, "fh_type_register:", "\"pair\"", "reference 1", NULL);

@@ -30,9 +30,6 @@ static struct node *of_another(bool published) {
   return made_by_another;
 }
 
-#define only_if_checked() \
-  if (!is_checked()) skip()
-
 /* ---- a private object of another thread ---- */
 
 static void retain_private(void) { fh_retain(of_another(false)); }
@@ -86,7 +83,7 @@ static void a_stranger_may_not_publish_a_private_object(void **state) {
 
 static void a_stranger_may_not_write_fields_of_a_private_object(void **state) {
   only_biased();
-  only_if_checked();
+  only_checked();
   expect_trap(set_field_of_private, "fh_field_set: a field of a private object", OBJECT_TYPE_OWNER_THREAD, NULL);
 }
 
@@ -97,7 +94,7 @@ static void release_private_later(void) {
 
 static void a_private_object_may_not_be_released_later(void **state) {
   only_private();
-  only_if_checked();
+  only_checked();
   expect_trap(release_private_later, "fh_release_later: the object is private", "type: node", "\"culprit\"", NULL);
 }
 
@@ -176,7 +173,7 @@ static void release_collected(void) {
 }
 
 static void a_freed_object_may_not_be_used(void **state) {
-  only_if_checked();
+  only_checked();
   static void (*const uses[])(void) = {release_twice,       retain_freed,  release_freed_published, retain_freed_published,
                                        set_field_of_freed,  publish_freed, lock_freed,              ask_freed,
                                        take_field_of_freed, store_freed,   release_collected};
@@ -215,7 +212,7 @@ static void release_below_zero_of_a_running_owner(void) {
 }
 
 static void more_releases_than_references_are_noticed(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(release_below_zero, "fh_release: ", "0x", "thread: mutator", NULL); /* the owner, if it merges just then */
   if (test_design() == FH_DESIGN_BIASED) /* elsewhere there is no merge that could be the first to notice */
     expect_trap(release_below_zero_of_a_running_owner, "more releases than references", "type: node", "0x", NULL);
@@ -243,7 +240,7 @@ static void release_merged_below_zero(void) {
 }
 
 static void a_merged_object_may_not_be_released_below_zero(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(release_merged_below_zero, "fh_release: ", "0x", "\"companion\"", NULL);
 }
 
@@ -280,7 +277,7 @@ static void retain_of_unknown_type(void) {
 }
 
 static void what_is_no_object_is_refused(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(set_field_of_null, "fh_field_set", "NULL", "\"culprit\"", NULL);
   expect_trap(lock_null, "fh_lock", "NULL", "\"culprit\"", NULL);
   expect_trap(publish_null, "fh_publish", "NULL", "\"culprit\"", NULL);
@@ -308,7 +305,7 @@ static void make_items_without_items(void) {
 }
 
 static void what_is_no_type_is_refused(void **state) {
-  only_if_checked();
+  only_checked();
   expect_trap(make_without_type, "fh_new: this type is not registered", "\"culprit\"", NULL);
   expect_trap(make_of_removed_type, "fh_new: this type is not registered", "\"culprit\"", NULL);
   expect_trap(make_items_without_items, "fh_new_items: the type has no items", "\"culprit\"", NULL);
@@ -322,9 +319,7 @@ static const fh_type_spec guarded_spec = {
 
 static void write_without_lock(void) {
   begin();
-  fh_type *type;
-  require(fh_type_register(&guarded_spec, &type) == FH_OK);
-  struct node *n = fh_new(type);
+  struct node *n = new_of_spec(&guarded_spec);
   fh_set(n, left, NULL); /* private: fine */
   fh_publish(n);
   fh_set(n, left, NULL);
@@ -332,7 +327,7 @@ static void write_without_lock(void) {
 
 static void fields_of_locked_types_need_the_lock(void **state) {
   only_private();
-  only_if_checked();
+  only_checked();
   expect_trap(write_without_lock, "fh_field_set: a field of a published object is written without the object's lock",
               "type: guarded", "published", "owner: mutator", "\"culprit\"", NULL);
 }

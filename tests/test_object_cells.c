@@ -5,6 +5,7 @@
  * cleared; instances are counted where they are made and where they die, the sum is right [census.sum], and without memory
  * for a counter none is lost. Real: everything; objects are structs of the test's own. */
 #include "support/exhaust.h"
+#include "support/inside.h"
 
 #include <string.h>
 
@@ -37,17 +38,6 @@ static const fh_type_spec bag_spec = {.name = "bag",
                                       .item_refs = item_refs,
                                       .traverse = show_buffer};
 
-static int finish_types(void **state) {
-  fh__types_finish();
-  return 0;
-}
-
-static fh_type *make(const fh_type_spec *spec) {
-  fh_type *type = NULL;
-  require(fh__type_register(spec, &type) == FH_OK);
-  return type;
-}
-
 struct seen {
   fh__cell *cell[16];
   size_t count;
@@ -66,7 +56,7 @@ static void clear_cell(void *context, fh__cell *cell) {
 
 static void every_cell_is_visited_once(void **state) {
   enum { ITEMS = 4 };
-  fh_type *type = make(&bag_spec);
+  fh_type *type = bare_type(&bag_spec);
   struct {
     struct bag bag;
     struct item item[ITEMS];
@@ -94,7 +84,7 @@ static void every_cell_is_visited_once(void **state) {
 }
 
 static void no_items_and_no_buffer_are_no_cells(void **state) {
-  fh_type *type = make(&bag_spec);
+  fh_type *type = bare_type(&bag_spec);
   struct bag bag = {.fh.fh__type = type->index};
   struct seen seen = {.count = 0};
   fh__cells_each(type, &bag.fh, note_cell, &seen);
@@ -106,7 +96,7 @@ static void no_items_and_no_buffer_are_no_cells(void **state) {
 static void instances_are_counted_where_they_are_made_and_die(void **state) {
   static const fh_type_spec spec = {.name = "counted", .size = 32};
   static struct fh__census_local maker, destroyer;
-  fh_type *type = make(&spec);
+  fh_type *type = bare_type(&spec);
   assert_int_equal(fh__census_read(&maker, type->index), 0);
   for (int i = 0; i < 5; i++) fh__census_add(&maker, type, 1);
   for (int i = 0; i < 3; i++) fh__census_add(&destroyer, type, -1);
@@ -124,7 +114,7 @@ static void types_have_counters_of_their_own(void **state) {
   fh_type *type[TYPES];
   for (int i = 0; i < TYPES; i++) {
     specs[i] = (fh_type_spec){.name = "one of many", .size = 32};
-    type[i] = make(&specs[i]);
+    type[i] = bare_type(&specs[i]);
     fh__census_add(&census, type[i], i);
   }
   for (int i = 0; i < TYPES; i++) assert_int_equal(fh__census_read(&census, type[i]->index), i);
@@ -135,7 +125,7 @@ static void count_without_memory(void) {
   static const fh_type_spec spec = {.name = "counted", .size = 32};
   static struct fh__census_local census;
   static struct exhausted exhausted;
-  fh_type *type = make(&spec);
+  fh_type *type = bare_type(&spec);
   exhaust_memory(&exhausted);
   fh__census_add(&census, type, 1);
   fh__census_add(&census, type, 1);

@@ -5,9 +5,7 @@
  * same spec gives the same type, also where many threads register it at once, and with thousands of others in the table;
  * removed types leave their address, not their index, to be used again; a spec that cannot be is refused, with a trap that
  * numbers the reference in checked builds. Real: everything. */
-#include "support/support.h"
-
-#include "object/type.h"
+#include "support/inside.h"
 
 struct thing {
   fh_object fh;
@@ -19,17 +17,6 @@ struct entry {
   uint64_t hash;
   void *key, *value;
 };
-
-static int finish_types(void **state) {
-  fh__types_finish();
-  return 0;
-}
-
-static fh_type *make(const fh_type_spec *spec) {
-  fh_type *type = NULL;
-  require(fh__type_register(spec, &type) == FH_OK);
-  return type;
-}
 
 /* ---- what a spec becomes ---- */
 
@@ -43,7 +30,7 @@ static void references_are_flattened(void **state) {
                                     .count_at = offsetof(struct thing, count),
                                     .refs = thing_refs,
                                     .item_refs = entry_refs};
-  fh_type *type = make(&spec);
+  fh_type *type = bare_type(&spec);
   assert_string_equal(type->name, "thing");
   assert_ptr_equal(fh__types[type->index], type);
   assert_int_equal(type->cell_count, 3);
@@ -73,7 +60,7 @@ static void tracked_is_what_refers_and_is_not_acyclic(void **state) {
       {{.name = "empty list", .size = sizeof(fh_object), .refs = no_refs}, false, false},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    fh_type *type = make(&cases[i].spec);
+    fh_type *type = bare_type(&cases[i].spec);
     assert_int_equal(type->tracked, cases[i].tracked);
     assert_int_equal(type->has_cells, cases[i].has_cells);
   }
@@ -83,9 +70,9 @@ static void tracked_is_what_refers_and_is_not_acyclic(void **state) {
 
 static void the_same_spec_is_the_same_type(void **state) {
   static const fh_type_spec a = {.name = "twin", .size = 32}, b = {.name = "twin", .size = 32};
-  fh_type *first = make(&a);
-  assert_ptr_equal(make(&a), first);
-  assert_ptr_not_equal(make(&b), first); /* identity is the address, not the contents */
+  fh_type *first = bare_type(&a);
+  assert_ptr_equal(bare_type(&a), first);
+  assert_ptr_not_equal(bare_type(&b), first); /* identity is the address, not the contents */
   fh_type *untouched = first;
   assert_int_equal(fh__type_register(&a, NULL), FH_EINVAL);
   assert_int_equal(fh__type_register(NULL, &untouched), FH_EINVAL);
@@ -96,7 +83,7 @@ static fh_type_spec changing = {.name = "changing", .size = 32};
 static void register_changed(void) {
   fh_type *type;
   changing.size = 48;
-  make(&(const fh_type_spec){.name = "other", .size = 32});
+  bare_type(&(const fh_type_spec){.name = "other", .size = 32});
   require(fh__type_register(&changing, &type) == FH_OK);
   changing.size = 64;
   require(fh__type_register(&changing, &type) == FH_EEXIST);
@@ -111,13 +98,13 @@ static void a_changed_spec_is_noticed(void **state) {
 
 static void a_removed_type_leaves_its_address(void **state) {
   static const fh_type_spec spec = {.name = "passing", .size = 32};
-  fh_type *first = make(&spec);
+  fh_type *first = bare_type(&spec);
   uint16_t index = first->index;
   fh__type_remove(first);
   assert_null(fh__types[index]);
-  fh_type *second = make(&spec);
+  fh_type *second = bare_type(&spec);
   assert_int_not_equal(second->index, index); /* late readers of the dead look at the old one for a while */
-  assert_ptr_equal(make(&spec), second);
+  assert_ptr_equal(bare_type(&spec), second);
 }
 
 enum { MANY = 3000, THREADS = 4 };
@@ -127,7 +114,7 @@ static fh_type *found[THREADS][MANY];
 static void register_many(int index, void *argument) {
   for (int i = 0; i < MANY; i++) {
     int at = (i * 7 + index * 1013) % MANY;
-    found[index][at] = make(&many[at]);
+    found[index][at] = bare_type(&many[at]);
   }
 }
 
@@ -139,8 +126,8 @@ static void threads_agree_on_thousands_of_types(void **state) {
     for (int t = 1; t < THREADS; t++) assert_ptr_equal(found[t][i], found[0][i]);
   }
   for (int i = 0; i < MANY; i += 2) fh__type_remove(found[0][i]);
-  for (int i = 1; i < MANY; i += 2) assert_ptr_equal(make(&many[i]), found[0][i]); /* across the tombstones */
-  for (int i = 0; i < MANY; i += 2) assert_string_equal(make(&many[i])->name, "one of many");
+  for (int i = 1; i < MANY; i += 2) assert_ptr_equal(bare_type(&many[i]), found[0][i]); /* across the tombstones */
+  for (int i = 0; i < MANY; i += 2) assert_string_equal(bare_type(&many[i])->name, "one of many");
 }
 
 /* ---- specs that cannot be ---- */

@@ -370,9 +370,7 @@ static void work_in_sections(int index, void *argument) {
 }
 
 static void critical_sections_across_switches(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&pair_spec, &type), FH_OK);
-  struct pair *pair = fh_new(type);
+  struct pair *pair = new_of_spec(&pair_spec);
   run_threads(4, work_in_sections, pair);
   assert_true(pair->first == 4 * scaled(20000) && pair->second == pair->first);
   fh_release(pair);

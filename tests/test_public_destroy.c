@@ -9,12 +9,6 @@
 
 #include "support/support.h"
 
-static fh_type *type_of_spec(const fh_type_spec *spec) {
-  fh_type *type = NULL;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
 /* An object that does what a test tells it to do when it is finalised and when it dies. */
 struct actor {
   fh_object fh;
@@ -45,8 +39,7 @@ static const fh_type_spec actor_spec = {.name = "actor",
                                         .dealloc = actor_dealloc};
 
 static struct actor *actor_new(uint64_t id, void (*last_will)(struct actor *)) {
-  struct actor *actor = fh_new(type_of_spec(&actor_spec));
-  require(actor);
+  struct actor *actor = new_of_spec(&actor_spec);
   actor->id = id;
   actor->last_will = last_will;
   return actor;
@@ -78,8 +71,7 @@ static const fh_type_spec keeper_spec = {.name = "keeper", .size = sizeof(struct
 
 static void dealloc_frees_buffers_and_releases_what_it_hid(void **state) {
   keepers_died = 0;
-  struct keeper *keeper = fh_new(type_of_spec(&keeper_spec));
-  assert_non_null(keeper);
+  struct keeper *keeper = new_of_spec(&keeper_spec);
   keeper->buffer = fh_alloc(5);
   assert_non_null(keeper->buffer);
   memcpy(keeper->buffer, "kept", 5);
@@ -92,12 +84,7 @@ static void dealloc_frees_buffers_and_releases_what_it_hid(void **state) {
 
 static void a_chain_of_millions_is_destroyed_iteratively(void **state) {
   uint64_t length = scaled(5000000);
-  struct node *head = NULL;
-  for (uint64_t i = 0; i < length; i++) {
-    struct node *n = node_new(i);
-    fh_give(n, left, head);
-    head = n;
-  }
+  struct node *head = node_chain(length);
   fh_release(head);
   assert_true(atomic_load(&node_deaths) == length);
 }
@@ -137,12 +124,7 @@ static void release_elsewhere(int index, void *argument) {
 
 static void a_stranger_destroys_a_deep_chain(void **state) {
   uint64_t length = scaled(1000000);
-  struct node *head = NULL;
-  for (uint64_t i = 0; i < length; i++) {
-    struct node *n = node_new(i);
-    fh_give(n, left, head);
-    head = n;
-  }
+  struct node *head = node_chain(length);
   fh_publish(head);
   run_threads(2, release_elsewhere, head); /* this thread blocks meanwhile */
   fh_settle();
@@ -421,8 +403,7 @@ static const fh_type_spec record_spec = {
     .name = "record", .size = sizeof(struct record), .refs = record_refs, .flags = FH_GRACE, .dealloc = record_dealloc};
 
 static struct record *record_new(void) {
-  struct record *record = fh_new(type_of_spec(&record_spec));
-  require(record);
+  struct record *record = new_of_spec(&record_spec);
   fh_give(record, field, node_new(1));
   record->text = fh_alloc(16);
   require(record->text);

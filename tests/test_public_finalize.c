@@ -29,22 +29,11 @@ static fh_finalizer *attach(void *object, int id, uint32_t flags) {
 }
 static void attach_only(void *object, int id, uint32_t flags) { fh_release(attach(object, id, flags)); }
 
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
 static int setup(void **state) {
   calls = 0;
   return runtime_setup(state);
 }
 #define with_calls(test) cmocka_unit_test_setup_teardown(test, setup, runtime_teardown)
-
-/* Two nodes that refer to each other; only a collection finds them. */
-static struct node *ring(uint64_t id) {
-  struct node *a = node_new(id), *b = node_new(id + 1);
-  fh_set(a, left, b);
-  fh_give(b, left, fh_retain(a));
-  fh_release(b);
-  return a;
-}
 
 /* ---- one thread ---- */
 
@@ -75,7 +64,7 @@ static void the_runtime_keeps_it(void **state) {
 }
 
 static void garbage_calls_it(void **state) {
-  struct node *a = ring(1);
+  struct node *a = node_ring(2);
   attach_only(a, 1, 0);
   attach_only(fh_get(a, left), 2, 0);
   fh_release(a);
@@ -182,11 +171,9 @@ static void rise(void *object) {
 static const fh_type_spec phoenix_spec = {.name = "phoenix", .size = sizeof(struct phoenix), .finalize = rise};
 
 static void it_comes_before_the_types_and_is_lost_to_the_risen(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&phoenix_spec, &type), FH_OK);
   finalized = 0;
   calls_at_finalizer = -1;
-  struct phoenix *p = fh_new(type);
+  struct phoenix *p = new_of_spec(&phoenix_spec);
   attach_only(p, 1, 0);
   fh_release(p);
   fh_safepoint();
@@ -199,13 +186,9 @@ static void it_comes_before_the_types_and_is_lost_to_the_risen(void **state) {
 
 /* ---- who refuses ---- */
 
-static const fh_type_spec proud_spec = {.name = "proud", .size = sizeof(fh_object), .flags = FH_NO_WEAK};
-
 static void attach_to_the_proud(void) {
   runtime_start(NULL);
-  fh_type *type;
-  require(fh_type_register(&proud_spec, &type) == FH_OK);
-  attach_only(fh_new(type), 1, 0);
+  attach_only(proud_new(), 1, 0);
 }
 
 static void attach_to_a_finalizer(void) {
@@ -253,7 +236,7 @@ static void work_hard(void *context) {
 }
 
 static void it_may_do_what_finalizers_may(void **state) {
-  struct node *left = ring(1), *n = node_new(3);
+  struct node *left = node_ring(2), *n = node_new(3);
   fh_finalizer *finalizer = fh_finalizer_new(n, work_hard, &left, 0);
   assert_non_null(finalizer);
   fh_release(finalizer);
@@ -388,7 +371,7 @@ static void run_once(void *context) {
 static void race(int index, void *argument) {
   for (uint64_t i = 0; i < scaled(20000); i++) {
     uint64_t at = (i * 5 + (uint64_t)index) % 8;
-    struct node *n = i % 3 ? node_new(i) : ring(i);
+    struct node *n = i % 3 ? node_new(i) : node_ring(2);
     struct once *once = fh_alloc(sizeof *once);
     require(once);
     atomic_init(&once->left, 1);

@@ -488,17 +488,7 @@ static const fh_ref mortal_refs[] = {FH_FIELD(struct mortal, other), FH_END};
 static const fh_type_spec mortal_spec = {
     .name = "mortal", .size = sizeof(struct mortal), .refs = mortal_refs, .finalize = mortal_finalize};
 
-static fh_type *mortal_type(void) {
-  fh_type *type;
-  require(fh_type_register(&mortal_spec, &type) == FH_OK);
-  return type;
-}
-
-static struct mortal *mortal_new(void) {
-  struct mortal *m = fh_new(mortal_type());
-  require(m != NULL);
-  return m;
-}
+static struct mortal *mortal_new(void) { return new_of_spec(&mortal_spec); }
 
 enum { MORTALS = 4 };
 

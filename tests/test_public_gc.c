@@ -9,25 +9,14 @@
 
 #include "support/support.h"
 
-static struct node *make_ring(int length) {
-  struct node *head = node_new(0), *last = head;
-  for (int i = 1; i < length; i++) {
-    struct node *next = node_new((uint64_t)i);
-    fh_give(last, left, next);
-    last = next;
-  }
-  fh_set(last, left, head);
-  return head;
-}
-
 /* ---- one mutator ---- */
 
 static void rings_and_loops_are_collected(void **state) {
-  const int lengths[] = {1, 2, 3, 10, 1000, (int)scaled(100000)};
+  const size_t lengths[] = {1, 2, 3, 10, 1000, scaled(100000)};
   for (int published = 0; published < 2; published++)
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
       for (int generation = 0; generation < 3; generation++) {
-        struct node *ring = make_ring(lengths[i]);
+        struct node *ring = node_ring(lengths[i]);
         if (published) fh_publish(ring);
         if (generation == 2) assert_int_equal((int)fh_collect(2), 0); /* a smaller one would make it too old for the next */
         assert_true(fh_refcount(ring) == 2);
@@ -45,7 +34,7 @@ static void a_loop_on_both_fields_is_collected(void **state) {
 }
 
 static void garbage_takes_down_what_hangs_on_it(void **state) {
-  struct node *ring = make_ring(3), *tail = node_new(9), *shared = node_new(10);
+  struct node *ring = node_ring(3), *tail = node_new(9), *shared = node_new(10);
   fh_give(tail, left, fh_retain(shared));
   fh_give(ring, right, tail);
   fh_release(ring);
@@ -55,7 +44,7 @@ static void garbage_takes_down_what_hangs_on_it(void **state) {
 }
 
 static void what_is_held_anywhere_keeps_its_cycle(void **state) {
-  struct node *a = make_ring(5), *b = make_ring(5);
+  struct node *a = node_ring(5), *b = node_ring(5);
   fh_set(b, right, a); /* b keeps a */
   fh_release(a);
   assert_int_equal((int)fh_collect(2), 0);
@@ -69,10 +58,7 @@ static const fh_type_spec holder_spec = {
     .name = "holder", .size = sizeof(struct node), .refs = leaf_refs, .flags = FH_ACYCLIC};
 
 static void a_reference_from_an_untracked_object_counts_as_from_outside(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&holder_spec, &type), FH_OK);
-  struct node *holder = fh_new(type), *ring = make_ring(4);
-  assert_non_null(holder);
+  struct node *holder = new_of_spec(&holder_spec), *ring = node_ring(4);
   fh_give(holder, left, ring);
   assert_int_equal((int)fh_collect(2), 0);
   fh_release(holder);
@@ -141,8 +127,8 @@ static struct gate gate = GATE;
 static struct node *theirs;
 
 static void make_garbage_and_run(void *argument) {
-  fh_release(make_ring(10));
-  theirs = make_ring(5);
+  fh_release(node_ring(10));
+  theirs = node_ring(5);
   gate_open(&gate, 1);
   gate_await_running(&gate, 2);
   require(node_is_whole(theirs) && fh_refcount(theirs) == 2);
@@ -150,8 +136,8 @@ static void make_garbage_and_run(void *argument) {
 }
 
 static void make_garbage_and_sleep(void *argument) {
-  fh_release(make_ring(10));
-  theirs = make_ring(5);
+  fh_release(node_ring(10));
+  theirs = node_ring(5);
   gate_open(&gate, 1);
   gate_await(&gate, 2);
   require(node_is_whole(theirs) && fh_refcount(theirs) == 2);
@@ -186,11 +172,8 @@ static const fh_type_spec homing_spec = {
     .name = "homing", .size = sizeof(struct node), .refs = homing_refs, .dealloc = remember_thread};
 
 static void lose_homing_ring(void *argument) {
-  fh_type *type;
   owner_thread = pthread_self();
-  require(fh_type_register(&homing_spec, &type) == FH_OK);
-  struct node *n = fh_new(type);
-  require(n);
+  struct node *n = new_of_spec(&homing_spec);
   fh_give(n, left, n);
   if (argument) fh_blocking_begin();
   gate_open(&gate, 1);
@@ -209,8 +192,7 @@ static void private_garbage_is_destroyed_by(bool sleeping, bool by_owner) {
   struct companion owner;
   companion_start(&owner, lose_homing_ring, sleeping ? &gate : NULL);
   gate_await(&gate, 1);
-  fh_type *type;
-  require(fh_type_register(&homing_spec, &type) == FH_OK);
+  fh_type *type = type_of_spec(&homing_spec);
   require(fh_collect(2) == 1 || !surely);
   while (fh_type_live(type)) fh_safepoint();
   require(!surely || pthread_equal(atomic_load(&destroyer), by_owner ? owner_thread : pthread_self()));
@@ -226,7 +208,7 @@ static struct node *common;
 /* Private rings that refer to published garbage, and published rings made by several. */
 static void mix_garbage(int index, void *argument) {
   for (size_t i = 0; i < scaled(4000); i++) {
-    struct node *public_ring = make_ring(4), *private_ring = make_ring(3);
+    struct node *public_ring = node_ring(4), *private_ring = node_ring(3);
     fh_publish(public_ring);
     fh_give(private_ring, right, fh_retain(public_ring));
     {
@@ -252,7 +234,7 @@ static void private_and_published_garbage_is_collected_together(void **state) {
 
 static void collect_much(int index, void *argument) {
   for (size_t i = 0; i < scaled(2000) + 10; i++) {
-    fh_release(make_ring(3));
+    fh_release(node_ring(3));
     fh_collect(2);
     require(fh_type_live(node_type()) <= 4 * 6);
   }
@@ -271,7 +253,7 @@ static void check_or_work(int index, void *argument) {
     return;
   }
   while (atomic_load(&gate.value) < 1) {
-    struct node *ring = make_ring(3);
+    struct node *ring = node_ring(3);
     if (index == 1) {
       fh_publish(ring);
       fh_release_later(ring);
@@ -300,7 +282,7 @@ static void run_with(const fh_options *options, void (*body)(void)) {
 static uint64_t rings_until_collected(uint64_t most) {
   uint64_t before = stats_now().collections;
   for (uint64_t i = 1; i <= most; i++) {
-    fh_release(make_ring(2));
+    fh_release(node_ring(2));
     fh_safepoint();
     if (stats_now().collections > before) return i;
   }
@@ -332,7 +314,7 @@ static void collections_do_not_start_while_they_are_off(void **state) {
 
 static void make_rings_at_once(int index, void *argument) {
   for (size_t i = 0; i < scaled(100000) + 5000; i++) {
-    fh_release(make_ring(2));
+    fh_release(node_ring(2));
     fh_safepoint();
   }
 }
@@ -361,7 +343,7 @@ static void keep_much_and_make_little(void) {
   fh_collect(2);
   fh_stats before = stats_now();
   for (uint64_t i = 0; i < live; i++) { /* garbage does not become old */
-    fh_release(make_ring(2));
+    fh_release(node_ring(2));
     fh_safepoint();
   }
   fh_stats between = stats_now();

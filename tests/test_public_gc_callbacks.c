@@ -13,20 +13,6 @@
 
 #include "support/support.h"
 
-static int callbacks_setup(void **state) {
-  if (runtime_setup(state)) return 1;
-  fh_gc_disable(); /* only what a test asks for: torture builds collect of their own accord */
-  return 0;
-}
-#define with_callbacks(test) cmocka_unit_test_setup_teardown(test, callbacks_setup, runtime_teardown)
-
-static void make_garbage(void) {
-  struct node *a = node_new(1), *b = node_new(2);
-  fh_set(a, left, b);
-  fh_give(b, left, a);
-  fh_release(b);
-}
-
 /* What a callback has heard. */
 struct record {
   size_t count;
@@ -47,7 +33,7 @@ static void start_and_end_are_told(void **state) {
   struct node *alive = node_new(3);
   for (int generation = 0; generation < 3; generation++) {
     record.count = 0;
-    make_garbage();
+    fh_release(node_ring(2));
     assert_int_equal((int)fh_collect(generation), 2);
     assert_true(record.count == 2);
     const fh_gc_event *start = &record.event[0], *end = &record.event[1];
@@ -69,7 +55,7 @@ static void collect_by_itself(void) {
   require(fh_gc_callback_add(note, &record) == FH_OK);
   uint64_t before = stats_now().collections;
   for (int i = 0; i < 5000 && record.count < 2; i++) {
-    make_garbage();
+    fh_release(node_ring(2));
     fh_safepoint();
   }
   require(record.count >= 2 && record.event[0].phase == FH_GC_START && record.event[1].phase == FH_GC_END);
@@ -115,7 +101,7 @@ static void what_cannot_be_is_refused(void **state) {
 static unsigned calls;
 static void do_much(void *context, const fh_gc_event *event) {
   calls++;
-  make_garbage();
+  fh_release(node_ring(2));
   struct node *n = node_new(9);
   fh_publish(n);
   fh_release(n);
@@ -251,7 +237,7 @@ static void add_and_remove(int index, void *unused) {
     atomic_fetch_add(&workers, 1);
   } else {
     while (atomic_load(&workers) < 2) {
-      make_garbage();
+      fh_release(node_ring(2));
       fh_collect(0);
       fh_safepoint();
     }
@@ -286,7 +272,7 @@ static void a_callback_may_end_its_thread(void **state) {
     pthread_join(thread, NULL);
     (void)fh_blocking_end();
     assert_int_equal(fh_gc_callback_remove(end_thread, &phase), FH_OK); /* waits for nobody */
-    make_garbage();
+    fh_release(node_ring(2));
     assert_int_equal((int)fh_collect(2), 2);
   }
 }
@@ -318,18 +304,18 @@ static void a_child_waits_for_no_lost_call(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      with_callbacks(start_and_end_are_told),
+      with_runtime_gc_off(start_and_end_are_told),
       cmocka_unit_test(collections_that_start_by_themselves_are_told),
-      with_callbacks(they_are_called_in_the_order_of_adding),
-      with_callbacks(what_cannot_be_is_refused),
-      with_callbacks(a_callback_may_do_much),
-      with_callbacks(a_callback_may_remove_itself),
-      with_callbacks(one_that_is_added_meanwhile_hears_of_the_next),
-      with_callbacks(remove_waits_for_a_call_that_is_under_way),
-      with_callbacks(callbacks_that_remove_each_other_do_not_wait),
-      with_callbacks(removing_races_with_calling),
-      with_callbacks(a_callback_may_end_its_thread),
-      with_callbacks(a_child_waits_for_no_lost_call),
+      with_runtime_gc_off(they_are_called_in_the_order_of_adding),
+      with_runtime_gc_off(what_cannot_be_is_refused),
+      with_runtime_gc_off(a_callback_may_do_much),
+      with_runtime_gc_off(a_callback_may_remove_itself),
+      with_runtime_gc_off(one_that_is_added_meanwhile_hears_of_the_next),
+      with_runtime_gc_off(remove_waits_for_a_call_that_is_under_way),
+      with_runtime_gc_off(callbacks_that_remove_each_other_do_not_wait),
+      with_runtime_gc_off(removing_races_with_calling),
+      with_runtime_gc_off(a_callback_may_end_its_thread),
+      with_runtime_gc_off(a_child_waits_for_no_lost_call),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

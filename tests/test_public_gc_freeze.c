@@ -10,26 +10,6 @@
 
 #include "support/support.h"
 
-static int freeze_setup(void **state) {
-  if (runtime_setup(state)) return 1;
-  fh_gc_disable(); /* only what a test asks for: torture builds collect of their own accord */
-  return 0;
-}
-#define with_freezer(test) cmocka_unit_test_setup_teardown(test, freeze_setup, runtime_teardown)
-
-static struct node *make_ring(int length) {
-  struct node *head = node_new(0), *last = head;
-  for (int i = 1; i < length; i++) {
-    struct node *next = node_new((uint64_t)i);
-    fh_give(last, left, next);
-    last = next;
-  }
-  fh_set(last, left, head);
-  return head;
-}
-
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
 static uint64_t scanned_by_collection_of(int generation) {
   uint64_t before = stats_now().scanned;
   fh_collect(generation);
@@ -39,7 +19,7 @@ static uint64_t scanned_by_collection_of(int generation) {
 /* ---- what it does ---- */
 
 static void what_is_frozen_is_not_looked_at(void **state) {
-  struct node *ring = make_ring(3000);
+  struct node *ring = node_ring(3000);
   assert_true(fh_gc_freeze_count() == 0);
   assert_true(scanned_by_collection_of(2) == 3000);
   assert_int_equal(fh_gc_freeze(), FH_OK);
@@ -60,11 +40,11 @@ static void what_is_frozen_is_not_looked_at(void **state) {
 }
 
 static void frozen_garbage_stays_until_it_is_unfrozen(void **state) {
-  struct node *ring = make_ring(100), *tail = node_new(1), *straggler = make_ring(5);
+  struct node *ring = node_ring(100), *tail = node_new(1), *straggler = node_ring(5);
   fh_give(ring, right, tail);
   fh_gc_freeze();
   fh_release(ring);
-  struct node *young = make_ring(3); /* garbage that hangs on frozen garbage lives on with it */
+  struct node *young = node_ring(3); /* garbage that hangs on frozen garbage lives on with it */
   fh_set(straggler, right, young);
   fh_release(young);
   fh_release(straggler);
@@ -93,7 +73,7 @@ static void what_is_frozen_dies_by_its_count(void **state) {
 static void young_garbage_may_refer_to_what_is_frozen(void **state) {
   struct node *frozen = node_new(1);
   fh_gc_freeze();
-  struct node *ring = make_ring(10);
+  struct node *ring = node_ring(10);
   fh_give(ring, right, frozen); /* the only reference */
   fh_release(ring);
   assert_int_equal((int)fh_collect(0), 10);
@@ -101,11 +81,11 @@ static void young_garbage_may_refer_to_what_is_frozen(void **state) {
 }
 
 static void freezing_again_adds_what_is_new(void **state) {
-  struct node *first = make_ring(10), *second;
+  struct node *first = node_ring(10), *second;
   fh_gc_freeze();
-  second = make_ring(20);
+  second = node_ring(20);
   fh_collect(2); /* old by now */
-  struct node *third = make_ring(30);
+  struct node *third = node_ring(30);
   fh_gc_freeze();
   assert_true(fh_gc_freeze_count() == 60);
   assert_true(scanned_by_collection_of(2) == 0);
@@ -123,8 +103,7 @@ static const fh_type_spec mortal_spec = {.name = "mortal", .size = sizeof(struct
 
 /* Given a count again for its finalizer, it is tracked anew: as a newborn. */
 static void what_is_frozen_may_have_a_finalizer(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&mortal_spec, &type), FH_OK);
+  fh_type *type = type_of_spec(&mortal_spec);
   struct node *n = fh_new(type);
   assert_non_null(n);
   fh_gc_freeze();
@@ -154,7 +133,7 @@ static void where_no_safepoint_may_be_nothing_is_frozen(void **state) {
 static void the_triggers_begin_anew(void **state) {
   const uint64_t thresholds[3] = {10, 10, 100};
   assert_int_equal(fh_gc_thresholds_set(thresholds), FH_OK);
-  struct node *ring = make_ring(1000);
+  struct node *ring = node_ring(1000);
   fh_collect(2);
   assert_true(stats_now().old_due == 1000);
   fh_gc_freeze();
@@ -174,7 +153,7 @@ static struct gate gate = GATE;
 static struct node *theirs;
 
 static void make_and_go_on(void *unused) {
-  theirs = make_ring(50);
+  theirs = node_ring(50);
   struct node *common = node_new(7);
   fh_publish(common);
   fh_set(theirs, right, common);
@@ -182,7 +161,7 @@ static void make_and_go_on(void *unused) {
   gate_open(&gate, 1);
   gate_await_running(&gate, 2);
   require(fh_gc_generation(theirs) == 3);
-  struct node *more = make_ring(2000); /* its current chunk was frozen, too */
+  struct node *more = node_ring(2000); /* its current chunk was frozen, too */
   require(fh_gc_generation(more) == 0);
   fh_release(more);
   require(fh_collect(2) == 2000);
@@ -211,7 +190,7 @@ static void make_and_leave(void *unused) {
     fh_publish(handed[i]);
   }
 }
-static void adopt(void *unused) { fh_release(make_ring(100)); }
+static void adopt(void *unused) { fh_release(node_ring(100)); }
 
 static void strangers_release_what_is_frozen(void **state) {
   struct companion companion;
@@ -235,7 +214,7 @@ static struct node *common;
 
 static void work_or_freeze(int index, void *unused) {
   for (size_t i = 0; i < scaled(1000) + 20; i++) {
-    struct node *ring = make_ring(4);
+    struct node *ring = node_ring(4);
     if (index % 2) {
       FH_CRITICAL(common);
       fh_set(common, left, ring);
@@ -262,13 +241,13 @@ static void freezing_races_with_everything(void **state) {
 /* ---- fork ---- */
 
 static void a_child_has_the_frozen_heap(void **state) {
-  struct node *ring = make_ring(100);
+  struct node *ring = node_ring(100);
   fh_gc_freeze();
   pid_t child = fork();
   assert_true(child >= 0);
   if (!child) {
     fh_release(ring);
-    struct node *young = make_ring(10);
+    struct node *young = node_ring(10);
     fh_release(young);
     bool right = fh_collect(2) == 10 && fh_gc_freeze_count() == 100 && fh_check_heap() == FH_OK;
     fh_gc_unfreeze();
@@ -291,12 +270,9 @@ static const fh_type_spec freezing_spec = {
 
 static void a_shutdown_unfreezes(void **state) {
   uint64_t leaked = 1;
-  fh_type *type;
   assert_int_equal(fh_init(NULL), FH_OK);
   assert_int_equal(fh_attach("main"), FH_OK);
-  assert_int_equal(fh_type_register(&freezing_spec, &type), FH_OK);
-  struct node *n = fh_new(type);
-  assert_non_null(n);
+  struct node *n = new_of_spec(&freezing_spec);
   fh_set(n, left, n);
   fh_gc_freeze();
   fh_release(n);
@@ -310,18 +286,18 @@ static void a_shutdown_unfreezes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      with_freezer(what_is_frozen_is_not_looked_at),
-      with_freezer(frozen_garbage_stays_until_it_is_unfrozen),
-      with_freezer(what_is_frozen_dies_by_its_count),
-      with_freezer(young_garbage_may_refer_to_what_is_frozen),
-      with_freezer(freezing_again_adds_what_is_new),
-      with_freezer(what_is_frozen_may_have_a_finalizer),
-      with_freezer(where_no_safepoint_may_be_nothing_is_frozen),
-      with_freezer(the_triggers_begin_anew),
-      with_freezer(objects_of_all_mutators_are_frozen),
-      with_freezer(strangers_release_what_is_frozen),
-      with_freezer(freezing_races_with_everything),
-      with_freezer(a_child_has_the_frozen_heap),
+      with_runtime_gc_off(what_is_frozen_is_not_looked_at),
+      with_runtime_gc_off(frozen_garbage_stays_until_it_is_unfrozen),
+      with_runtime_gc_off(what_is_frozen_dies_by_its_count),
+      with_runtime_gc_off(young_garbage_may_refer_to_what_is_frozen),
+      with_runtime_gc_off(freezing_again_adds_what_is_new),
+      with_runtime_gc_off(what_is_frozen_may_have_a_finalizer),
+      with_runtime_gc_off(where_no_safepoint_may_be_nothing_is_frozen),
+      with_runtime_gc_off(the_triggers_begin_anew),
+      with_runtime_gc_off(objects_of_all_mutators_are_frozen),
+      with_runtime_gc_off(strangers_release_what_is_frozen),
+      with_runtime_gc_off(freezing_races_with_everything),
+      with_runtime_gc_off(a_child_has_the_frozen_heap),
       cmocka_unit_test(a_shutdown_unfreezes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,24 +10,6 @@
 
 #include "support/support.h"
 
-static int look_setup(void **state) {
-  if (runtime_setup(state)) return 1;
-  fh_gc_disable(); /* only what a test asks for: torture builds collect of their own accord */
-  return 0;
-}
-#define with_looker(test) cmocka_unit_test_setup_teardown(test, look_setup, runtime_teardown)
-
-static struct node *make_ring(int length) {
-  struct node *head = node_new(0), *last = head;
-  for (int i = 1; i < length; i++) {
-    struct node *next = node_new((uint64_t)i);
-    fh_give(last, left, next);
-    last = next;
-  }
-  fh_set(last, left, head);
-  return head;
-}
-
 /* What a visitor was shown. */
 struct shown {
   size_t count;
@@ -53,7 +35,7 @@ static size_t count_objects(int generation, const fh_type *type) {
 /* ---- objects ---- */
 
 static void objects_are_shown_by_generation(void **state) {
-  struct node *ring = make_ring(1000);
+  struct node *ring = node_ring(1000);
   assert_int_equal((int)count_objects(-1, NULL), 1000);
   assert_int_equal((int)count_objects(0, NULL), 1000);
   fh_gc_freeze();
@@ -74,9 +56,8 @@ static const fh_ref other_refs[] = {FH_FIELD(struct node, left), FH_END};
 static const fh_type_spec other_spec = {.name = "other", .size = sizeof(struct node), .refs = other_refs};
 
 static void types_are_told_apart(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&other_spec, &type), FH_OK);
-  struct node *ring = make_ring(10), *other = fh_new(type);
+  fh_type *type = type_of_spec(&other_spec);
+  struct node *ring = node_ring(10), *other = fh_new(type);
   assert_non_null(other);
   other->check = ~other->id;
   fh_set(other, left, ring);
@@ -95,7 +76,7 @@ static void types_are_told_apart(void **state) {
 }
 
 static void a_visitor_may_have_enough(void **state) {
-  struct node *ring = make_ring(100);
+  struct node *ring = node_ring(100);
   struct shown shown = {.most = 7};
   assert_int_equal(fh_gc_objects(-1, NULL, look, &shown), FH_OK);
   assert_true(shown.count == 7);
@@ -114,7 +95,7 @@ static bool take_apart(void *context, void *object) {
 }
 
 static void what_is_shown_lives_during_the_call(void **state) {
-  fh_release(make_ring(scaled(200) + 3));
+  fh_release(node_ring(scaled(200) + 3));
   assert_int_equal(fh_gc_objects(-1, NULL, take_apart, NULL), FH_OK);
   assert_int_equal((int)fh_type_live(node_type()), 0);
 }
@@ -175,7 +156,7 @@ static struct gate gate = GATE;
 static struct node *theirs;
 
 static void make_and_wait(void *waits_running) {
-  theirs = make_ring(10);
+  theirs = node_ring(10);
   gate_open(&gate, 1);
   if (waits_running)
     gate_await_running(&gate, 2);
@@ -230,10 +211,9 @@ static void drop_slow(void *type) {
 }
 
 static void garbage_on_its_way_is_not_shown(void **state) {
-  fh_type *type;
+  fh_type *type = type_of_spec(&slow_spec);
   atomic_store(&in_finalizer.value, 0);
   atomic_store(&leave_finalizer.value, 0);
-  assert_int_equal(fh_type_register(&slow_spec, &type), FH_OK);
   struct companion companion;
   companion_start(&companion, drop_slow, type);
   gate_await(&in_finalizer, 1);
@@ -260,7 +240,7 @@ static void change_or_look(int index, void *unused) {
     return;
   }
   while (atomic_load(&done) < 2) {
-    struct node *ring = make_ring(4);
+    struct node *ring = node_ring(4);
     fh_set(ring, right, common);
     if (index % 2) {
       FH_CRITICAL(common);
@@ -295,9 +275,8 @@ static size_t count_saved(const fh_type *type) {
 }
 
 static void garbage_is_kept(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&mortal_spec, &type), FH_OK);
-  struct node *mortal = fh_new(type), *ring = make_ring(5);
+  fh_type *type = type_of_spec(&mortal_spec);
+  struct node *mortal = fh_new(type), *ring = node_ring(5);
   assert_non_null(mortal);
   mortal->check = ~mortal->id;
   finalized = 0;
@@ -338,7 +317,7 @@ static bool retain_all(void *context, void *object) {
 
 static void what_was_kept_may_be_taken_over(void **state) {
   struct node *taken[3], **next = taken;
-  fh_release(make_ring(3));
+  fh_release(node_ring(3));
   fh_gc_debug_set(FH_GC_SAVE);
   fh_collect(2);
   fh_gc_debug_set(0);
@@ -353,7 +332,7 @@ static void what_was_kept_may_be_taken_over(void **state) {
 }
 
 static void drop_and_wait(void *waits_running) {
-  fh_release(make_ring(10));
+  fh_release(node_ring(10));
   gate_open(&gate, 1);
   if (waits_running)
     gate_await_running(&gate, 2);
@@ -386,7 +365,7 @@ static void garbage_of_others_is_kept_and_published(void **state) {
 
 static void keep_or_clear(int index, void *unused) {
   for (size_t i = 0; i < scaled(400) + 10; i++) {
-    fh_release(make_ring(3));
+    fh_release(node_ring(3));
     if (index == 0) (void)fh_gc_debug_set(i % 2 ? FH_GC_SAVE : 0);
     if (index == 1) fh_collect((int)(i % 3));
     if (index == 2) (void)count_saved(NULL);
@@ -407,7 +386,7 @@ static void a_shutdown_lets_go(void **state) {
   uint64_t leaked = 1;
   assert_int_equal(fh_init(NULL), FH_OK);
   assert_int_equal(fh_attach("main"), FH_OK);
-  fh_release(make_ring(10));
+  fh_release(node_ring(10));
   fh_gc_debug_set(FH_GC_SAVE);
   assert_int_equal((int)fh_collect(2), 10);
   fh_detach();
@@ -420,11 +399,11 @@ static void a_shutdown_lets_go(void **state) {
 static void collections_are_logged(void **state) {
   static struct heard heard = HEARD;
   runtime_start(&(fh_options){.log = hear, .log_context = &heard, .flags = FH_OPTION_GC_OFF});
-  fh_release(make_ring(10));
+  fh_release(node_ring(10));
   fh_collect(2);
   assert_true(heard.length == 0);
   assert_int_equal(fh_gc_debug_set(FH_GC_LOG), FH_OK);
-  fh_release(make_ring(5));
+  fh_release(node_ring(5));
   fh_collect(0);
   fh_collect(2);
   assert_int_equal(fh_gc_debug_set(0), FH_OK);
@@ -435,19 +414,19 @@ static void collections_are_logged(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      with_looker(objects_are_shown_by_generation),
-      with_looker(types_are_told_apart),
-      with_looker(a_visitor_may_have_enough),
-      with_looker(what_is_shown_lives_during_the_call),
-      with_looker(what_cannot_be_is_refused),
-      with_looker(referrers_and_referents_are_shown),
-      with_looker(what_is_private_to_others_is_published),
-      with_looker(garbage_on_its_way_is_not_shown),
-      with_looker(looking_races_with_everything),
-      with_looker(garbage_is_kept),
-      with_looker(what_was_kept_may_be_taken_over),
-      with_looker(garbage_of_others_is_kept_and_published),
-      with_looker(keeping_races_with_clearing),
+      with_runtime_gc_off(objects_are_shown_by_generation),
+      with_runtime_gc_off(types_are_told_apart),
+      with_runtime_gc_off(a_visitor_may_have_enough),
+      with_runtime_gc_off(what_is_shown_lives_during_the_call),
+      with_runtime_gc_off(what_cannot_be_is_refused),
+      with_runtime_gc_off(referrers_and_referents_are_shown),
+      with_runtime_gc_off(what_is_private_to_others_is_published),
+      with_runtime_gc_off(garbage_on_its_way_is_not_shown),
+      with_runtime_gc_off(looking_races_with_everything),
+      with_runtime_gc_off(garbage_is_kept),
+      with_runtime_gc_off(what_was_kept_may_be_taken_over),
+      with_runtime_gc_off(garbage_of_others_is_kept_and_published),
+      with_runtime_gc_off(keeping_races_with_clearing),
       cmocka_unit_test(a_shutdown_lets_go),
       cmocka_unit_test(collections_are_logged),
   };

@@ -54,12 +54,6 @@ static const fh_type_spec array_spec = {.name = "array",
                                         .count_at = offsetof(struct array, count),
                                         .item_refs = array_refs};
 
-static fh_type *type_of(const fh_type_spec *spec) {
-  fh_type *type = NULL;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
 struct kind {
   const char *name;
   void *(*take)(uint64_t id);
@@ -68,7 +62,7 @@ struct kind {
 };
 
 static void *take_small(uint64_t id) {
-  struct small *taken = fh_new(type_of(&small_spec));
+  struct small *taken = fh_new(type_of_spec(&small_spec));
   if (taken) taken->id = id;
   return taken;
 }
@@ -77,7 +71,7 @@ static bool small_is_whole(const void *taken, uint64_t id) {
   return small->id == id && !small->other && fh_refcount(small) == 1;
 }
 static void *take_large(uint64_t id) {
-  struct large *taken = fh_new(type_of(&large_spec));
+  struct large *taken = fh_new(type_of_spec(&large_spec));
   if (taken) taken->id = id;
   return taken;
 }
@@ -86,7 +80,7 @@ static bool large_is_whole(const void *taken, uint64_t id) {
   return large->id == id && !large->other && fh_refcount(large) == 1;
 }
 static void *take_array(uint64_t id) {
-  struct array *taken = fh_new_items(type_of(&array_spec), 100 + id % 400);
+  struct array *taken = fh_new_items(type_of_spec(&array_spec), 100 + id % 400);
   if (taken) taken->id = id;
   return taken;
 }

@@ -272,10 +272,7 @@ static const fh_type_spec guarded_spec = {
     .name = "guarded", .size = sizeof(struct node), .refs = guarded_refs, .flags = FH_LOCKED};
 
 static void fields_of_locked_types_are_written_under_the_lock(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&guarded_spec, &type), FH_OK);
-  struct node *n = fh_new(type);
-  assert_non_null(n);
+  struct node *n = new_of_spec(&guarded_spec);
   fh_give(n, left, node_new(1)); /* private: no lock needed */
   fh_publish(n);
   {

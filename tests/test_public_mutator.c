@@ -13,10 +13,7 @@ static void note_finalizer(void *object) { atomic_fetch_add(&finalized, 1); }
 static const fh_type_spec final_spec = {.name = "final", .size = sizeof(fh_object), .finalize = note_finalizer};
 
 static void drop_one(void) {
-  fh_type *type;
-  require(fh_type_register(&final_spec, &type) == FH_OK);
-  void *object = fh_new(type);
-  require(object);
+  void *object = new_of_spec(&final_spec);
   fh_release(object);
 }
 

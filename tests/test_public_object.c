@@ -29,12 +29,6 @@ static const fh_type_spec vector_spec = {.name = "vector",
                                          .count_at = offsetof(struct vector, count),
                                          .item_refs = vector_items};
 
-static fh_type *type_of_spec(const fh_type_spec *spec) {
-  fh_type *type = NULL;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
 static void a_newborn_is_zeroed_private_and_owned_once(void **state) {
   static fh_type_spec specs[40];
   for (size_t i = 0; i < 40; i++) {
@@ -360,7 +354,7 @@ static void what_can_be_peeked_is_never_unique(void **state) {
   static const fh_type_spec grace = {.name = "grace", .size = 32, .flags = FH_GRACE};
   const fh_type_spec *specs[] = {&record, &grace};
   for (int i = 0; i < 2; i++) {
-    void *object = fh_new(type_of_spec(specs[i]));
+    void *object = new_of_spec(specs[i]);
     assert_int_equal(fh_is_unique(object), !born_published());
     fh_publish(object);
     assert_false(fh_is_unique(object));

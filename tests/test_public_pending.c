@@ -54,10 +54,7 @@ static const fh_type_spec untracked_spec = {.name = "untracked item",
                                             .dealloc = dealloc};
 
 static struct item *item_of(const fh_type_spec *spec, int id) {
-  fh_type *type;
-  require(fh_type_register(spec, &type) == FH_OK);
-  struct item *item = fh_new(type);
-  require(item);
+  struct item *item = new_of_spec(spec);
   item->id = id;
   item->check = ~(uint64_t)(uintptr_t)item;
   return item;

@@ -7,12 +7,6 @@
  * retains, give consumes, take hands out, and the old value is released last. */
 #include "support/support.h"
 
-static fh_type *type_of_spec(const fh_type_spec *spec) {
-  fh_type *type = NULL;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
 /* What the statistics say when `count` objects were published that were not so from birth. */
 static uint64_t publications(uint64_t count) { return born_published() ? 0 : count; }
 
@@ -29,19 +23,9 @@ static void a_published_object_stays_published(void **state) {
   fh_release(n);
 }
 
-static struct node *make_chain(uint64_t length) {
-  struct node *head = NULL;
-  for (uint64_t i = 0; i < length; i++) {
-    struct node *n = node_new(i);
-    fh_give(n, left, head);
-    head = n;
-  }
-  return head;
-}
-
 static void a_chain_of_a_million_is_published_and_destroyed(void **state) {
   uint64_t length = scaled(1000000);
-  struct node *head = make_chain(length);
+  struct node *head = node_chain(length);
   fh_publish(head);
   assert_true(stats_now().published == publications(length));
   for (struct node *n = head; n; n = n->left) require(fh_is_published(n));
@@ -142,8 +126,7 @@ static const fh_type_spec buffered_spec = {
 
 static void cells_in_buffers_are_references(void **state) {
   enum { CELLS = 100 };
-  struct buffered *b = fh_new(type_of_spec(&buffered_spec));
-  assert_non_null(b);
+  struct buffered *b = new_of_spec(&buffered_spec);
   b->cells = fh_alloc_zeroed(CELLS * sizeof *b->cells);
   assert_non_null(b->cells);
   b->count = CELLS;
@@ -205,7 +188,7 @@ static void fields_of_a_published_holder(void **state) {
 static void a_store_publishes_all_that_the_value_reaches(void **state) {
   struct node *h = node_new(0);
   fh_publish(h);
-  struct node *chain = make_chain(100);
+  struct node *chain = node_chain(100);
   {
     FH_CRITICAL(h);
     fh_give(h, left, chain);
@@ -304,7 +287,7 @@ static void own_by_message(int index, void *argument) {
 
 static void what_is_published_may_travel_by_any_means(void **state) {
   for (int i = 0; i < 20; i++) {
-    struct node *chain = make_chain(1000);
+    struct node *chain = node_chain(1000);
     fh_publish(chain);
     fh_retain(chain);
     run_threads(2, own_by_message, chain);

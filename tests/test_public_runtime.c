@@ -251,8 +251,7 @@ static void leak_three_nodes_and_two_plain(fh_options *options, uint64_t *leaked
   atomic_store(&node_deaths, 0);
   assert_int_equal(fh_init(options), FH_OK);
   assert_int_equal(fh_attach("main"), FH_OK);
-  fh_type *plain;
-  assert_int_equal(fh_type_register(&plain_spec, &plain), FH_OK);
+  fh_type *plain = type_of_spec(&plain_spec);
   struct node *first = node_new(1);
   fh_give(first, left, node_new(2));
   fh_give(first, right, node_new(3));
@@ -315,8 +314,7 @@ static void shutdown_clears_roots_finalises_and_collects(void **state) {
   final_calls = 0;
   assert_int_equal(fh_init(&(fh_options){.flags = FH_OPTION_GC_OFF}), FH_OK);
   assert_int_equal(fh_attach("main"), FH_OK);
-  fh_type *type;
-  assert_int_equal(fh_type_register(&final_spec, &type), FH_OK);
+  fh_type *type = type_of_spec(&final_spec);
   struct final *ring = fh_new(type);
   assert_non_null(ring);
   fh_set(ring, peer, ring);

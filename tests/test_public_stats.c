@@ -98,8 +98,7 @@ static void limbo_counts_what_waits(void **state) {
 static const fh_type_spec leaf_spec = {.name = "leaf", .size = 32};
 
 static void objects_are_counted(void **state) {
-  fh_type *leaf;
-  assert_int_equal(fh_type_register(&leaf_spec, &leaf), FH_OK);
+  fh_type *leaf = type_of_spec(&leaf_spec);
   fh_stats before = stats_now();
   struct node *n = node_new(1);
   void *l = fh_new(leaf);
@@ -342,23 +341,13 @@ static void resurrect(void *object) { rescued = fh_retain((struct node *)object)
 static const fh_ref phoenix_refs[] = {FH_FIELD(struct node, left), FH_END};
 static const fh_type_spec phoenix_spec = {.name = "phoenix", .size = sizeof(struct node), .refs = phoenix_refs, .finalize = resurrect};
 
-static void make_garbage_of_two(void) {
-  struct node *ring = node_new(2);
-  fh_give(ring, left, node_new(3));
-  fh_set(fh_get(ring, left), left, ring);
-  fh_release(ring);
-}
-
 static void generations_are_counted_apart(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&phoenix_spec, &type), FH_OK);
   fh_gc_disable(); /* torture builds collect of their own accord */
   for (int i = 0; i < 3; i++) {
-    struct node *phoenix = fh_new(type);
-    assert_non_null(phoenix);
+    struct node *phoenix = new_of_spec(&phoenix_spec);
     fh_set(phoenix, left, phoenix);
     fh_release(phoenix);
-    make_garbage_of_two();
+    fh_release(node_ring(2));
     fh_stats before = stats_now();
     assert_int_equal((int)fh_collect(i), 2);
     fh_stats after = stats_now();

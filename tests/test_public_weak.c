@@ -9,22 +9,9 @@
 
 #include <string.h>
 
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
-static bool is_lost(fh_weak *weak) {
-  FH_AUTO void *target = fh_weak_get(weak);
-  return !target;
-}
-
 static bool leads_to(fh_weak *weak, const void *target) {
   FH_AUTO void *found = fh_weak_get(weak);
   return found == target;
-}
-
-static fh_weak *weak_to(void *target) {
-  fh_weak *weak = fh_weak_new(target);
-  require(weak);
-  return weak;
 }
 
 /* ---- one thread ---- */
@@ -99,9 +86,7 @@ static const fh_ref holder_refs[] = {FH_FIELD(struct holder, weak), FH_SLOT(stru
 static const fh_type_spec holder_spec = {.name = "holder", .size = sizeof(struct holder), .refs = holder_refs};
 
 static void fields_and_slots_hold_weak_references(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&holder_spec, &type), FH_OK);
-  struct holder *holder = fh_new(type);
+  struct holder *holder = new_of_spec(&holder_spec);
   struct node *n = node_new(1);
   fh_give(holder, weak, weak_to(n));
   FH_AUTO fh_weak *other = weak_to(n);
@@ -118,8 +103,7 @@ static void fields_and_slots_hold_weak_references(void **state) {
 
 /* A weak back reference makes no cycle: counts alone free it. */
 static void a_weak_back_reference_is_no_cycle(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&holder_spec, &type), FH_OK);
+  fh_type *type = type_of_spec(&holder_spec);
   struct holder *parent = fh_new(type), *child = fh_new(type);
   fh_give(child, weak, weak_to(parent));
   fh_slot_store(&parent->slot, child);
@@ -142,16 +126,6 @@ static void the_immortal_is_never_lost(void **state) {
 }
 
 /* ---- who refuses ---- */
-
-static const fh_type_spec proud_spec = {.name = "proud", .size = sizeof(fh_object), .flags = FH_NO_WEAK};
-
-static fh_object *proud_new(void) {
-  fh_type *type;
-  require(fh_type_register(&proud_spec, &type) == FH_OK);
-  fh_object *proud = fh_new(type);
-  require(proud);
-  return proud;
-}
 
 static void refer_to_the_proud(void) {
   runtime_start(NULL);
@@ -224,17 +198,13 @@ static const fh_type_spec phoenix_spec = {
     .name = "phoenix", .size = sizeof(struct phoenix), .refs = phoenix_refs, .finalize = phoenix_finalize};
 
 static struct phoenix *phoenix_new(enum deed deed) {
-  fh_type *type;
-  require(fh_type_register(&phoenix_spec, &type) == FH_OK);
-  struct phoenix *p = fh_new(type);
-  require(p);
+  struct phoenix *p = new_of_spec(&phoenix_spec);
   p->deed = deed;
   return p;
 }
 
 static uint64_t phoenixes(void) {
-  fh_type *type;
-  require(fh_type_register(&phoenix_spec, &type) == FH_OK);
+  fh_type *type = type_of_spec(&phoenix_spec);
   return fh_type_live(type);
 }
 
@@ -511,9 +481,7 @@ static void garbage_calls_before_it_is_destroyed(void **state) {
 
 /* The weak reference is a part of the garbage: it was alive when the garbage was found. */
 static void a_weak_reference_in_the_garbage_is_called(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&holder_spec, &type), FH_OK);
-  struct holder *h = fh_new(type);
+  struct holder *h = new_of_spec(&holder_spec);
   fh_slot_store(&h->slot, h);
   fh_give(h, weak, calling(h, 9));
   fh_release(h);

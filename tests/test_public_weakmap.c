@@ -11,8 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
 static fh_weak_keys *keys_new(void) {
   fh_weak_keys *keys = fh_weak_keys_new();
   require(keys);
@@ -30,11 +28,6 @@ static void give(fh_weak_keys *keys, void *key, void *value) {
 static bool leads_to(fh_weak_keys *keys, void *key, void *value) {
   FH_AUTO void *found = fh_weak_keys_get(keys, key);
   return found == value;
-}
-
-static bool is_lost(fh_weak *weak) {
-  FH_AUTO void *target = fh_weak_get(weak);
-  return !target;
 }
 
 /* ---- weak keys: counts ---- */
@@ -227,9 +220,8 @@ static void garbage_takes_its_entries_out_of_maps_that_live(void **state) {
 }
 
 static void values_that_only_the_entry_kept_die_after_the_collection(void **state) {
-  fh_type *type;
   static const fh_type_spec leaf = {.name = "leaf", .size = 32}; /* not tracked: the collector does not see it */
-  assert_int_equal(fh_type_register(&leaf, &type), FH_OK);
+  fh_type *type = type_of_spec(&leaf);
   FH_AUTO fh_weak_keys *keys = keys_new();
   struct node *ring = node_new(2);
   fh_set(ring, left, ring);
@@ -314,10 +306,7 @@ static const fh_type_spec phoenix_spec = {
     .name = "phoenix", .size = sizeof(struct phoenix), .refs = phoenix_refs, .finalize = phoenix_finalize};
 
 static struct phoenix *phoenix_new(enum deed deed, fh_weak_keys *map) {
-  fh_type *type;
-  require(fh_type_register(&phoenix_spec, &type) == FH_OK);
-  struct phoenix *p = fh_new(type);
-  require(p);
+  struct phoenix *p = new_of_spec(&phoenix_spec);
   p->deed = deed;
   p->map = map;
   return p;
@@ -399,12 +388,10 @@ static const fh_type_spec dropper_spec = {
     .name = "dropper", .size = sizeof(struct phoenix), .refs = phoenix_refs, .finalize = release_key_finalize};
 
 static void a_map_that_rises_has_lost_what_died_meanwhile(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&dropper_spec, &type), FH_OK);
   FH_AUTO struct node *alive = node_new(0);
   fh_weak_keys *keys = keys_new();
   held_key = node_new(1);
-  struct phoenix *p = fh_new(type);
+  struct phoenix *p = new_of_spec(&dropper_spec);
   fh_set(p, next, keys);
   set(keys, alive, p);
   give(keys, held_key, node_new(2));
@@ -443,9 +430,7 @@ static const fh_type_spec mourner_spec = {
 static struct gate waiting = GATE, over = GATE;
 static struct node *shared_key;
 static void leave_garbage(void *argument) {
-  fh_type *type;
-  require(fh_type_register(&mourner_spec, &type) == FH_OK);
-  struct mourner *mourner = fh_new(type);
+  struct mourner *mourner = new_of_spec(&mourner_spec);
   fh_set(mourner, self, mourner);
   fh_set(mourner, key, shared_key);
   fh_release(mourner);
@@ -648,12 +633,10 @@ static void end_the_thread(void *object) { pthread_exit(NULL); }
 static const fh_type_spec exit_spec = {.name = "exit", .size = 32, .dealloc = end_the_thread};
 
 static void end_in_a_dealloc(void *argument) {
-  fh_type *type;
-  require(fh_type_register(&exit_spec, &type) == FH_OK);
   struct node *key = node_new(1);
   fh_weak_keys **keys = argument;
   give(keys[0], key, node_new(2));
-  give(keys[1], key, fh_new(type));
+  give(keys[1], key, new_of_spec(&exit_spec));
   give(keys[2], key, node_new(3));
   fh_release(key);
 }
@@ -708,15 +691,6 @@ static void the_child_of_a_fork_has_them_too(void **state) {
 }
 
 /* ---- who refuses ---- */
-
-static const fh_type_spec proud_spec = {.name = "proud", .size = sizeof(fh_object), .flags = FH_NO_WEAK};
-static fh_object *proud_new(void) {
-  fh_type *type;
-  require(fh_type_register(&proud_spec, &type) == FH_OK);
-  fh_object *proud = fh_new(type);
-  require(proud);
-  return proud;
-}
 
 static void key_proud(void) {
   runtime_start(NULL);

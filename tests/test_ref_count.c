@@ -223,9 +223,7 @@ static void what_can_be_peeked_is_never_unique(void **state) {
   static const fh_type_spec grace = {.name = "grace", .size = 32, .flags = FH_GRACE};
   static const fh_type_spec *const specs[] = {&flat, &grace};
   for (int i = 0; i < 2; i++) {
-    fh_type *type;
-    assert_int_equal(fh_type_register(specs[i], &type), FH_OK);
-    fh_object *object = fh_new(type);
+    fh_object *object = new_of_spec(specs[i]);
     assert_int_equal(fh_is_unique(object), !born_published());
     fh_publish(object);
     assert_false(fh_is_unique(object));

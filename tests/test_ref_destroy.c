@@ -10,8 +10,6 @@
 #include "mutator/mutator.h"
 #include "ref/destroy.h"
 
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
 /* ---- an object that notes what happens to it ---- */
 
 struct witness {
@@ -58,11 +56,7 @@ static const fh_ref witness_refs[] = {FH_FIELD(struct witness, next), FH_END};
 static const fh_type_spec witness_spec = {
     .name = "witness", .size = sizeof(struct witness), .refs = witness_refs, .finalize = witness_finalize, .dealloc = witness_dealloc};
 
-static fh_type *witness_type(void) {
-  fh_type *type;
-  require(fh_type_register(&witness_spec, &type) == FH_OK);
-  return type;
-}
+static fh_type *witness_type(void) { return type_of_spec(&witness_spec); }
 
 static int setup(void **state) {
   finalized_count = dead_count = releases_in_finalizer = 0;
@@ -73,24 +67,14 @@ static int setup(void **state) {
 
 /* ---- destruction ---- */
 
-static struct node *chain(size_t length) {
-  struct node *head = NULL;
-  for (size_t i = 0; i < length; i++) {
-    struct node *n = node_new(i);
-    fh_give(n, left, head);
-    head = n;
-  }
-  return head;
-}
-
-static void release_in_thread(int index, void *argument) { fh_release(chain(scaled(1000000))); }
+static void release_in_thread(int index, void *argument) { fh_release(node_chain(scaled(1000000))); }
 
 static void a_deep_structure_needs_no_stack(void **state) {
-  fh_release(chain(scaled(1000000)));
+  fh_release(node_chain(scaled(1000000)));
   assert_true(deaths() == scaled(1000000));
   run_threads(2, release_in_thread, NULL);
   assert_true(deaths() == 3 * scaled(1000000));
-  struct node *published = chain(scaled(1000000));
+  struct node *published = node_chain(scaled(1000000));
   fh_publish(published);
   fh_release(published);
   assert_true(deaths() == 4 * scaled(1000000));
@@ -136,9 +120,7 @@ static const fh_type_spec *const plain_specs[] = {&plain_spec, &untracked_spec, 
 
 /* Plain types take turns. */
 static struct plain *plain_new(size_t turn) {
-  fh_type *type;
-  require(fh_type_register(plain_specs[turn % 3], &type) == FH_OK);
-  struct plain *plain = fh_new(type);
+  struct plain *plain = new_of_spec(plain_specs[turn % 3]);
   require(plain && !plain->left && !plain->right);
   return plain;
 }
@@ -151,8 +133,7 @@ static struct plain *one_plain(struct plain *left, void *right) {
 static uint64_t plain_live(void) {
   uint64_t live = 0;
   for (size_t i = 0; i < 3; i++) {
-    fh_type *type;
-    require(fh_type_register(plain_specs[i], &type) == FH_OK);
+    fh_type *type = type_of_spec(plain_specs[i]);
     live += fh_type_live(type);
   }
   return live;
@@ -242,9 +223,8 @@ static void cupboard_dealloc(void *object) {
 static void a_dealloc_may_release_plain_objects(void **state) {
   static const fh_type_spec spec = {.name = "cupboard", .size = sizeof(struct cupboard), .dealloc = cupboard_dealloc};
   enum { MANY = 40 };
-  fh_type *type;
+  fh_type *type = type_of_spec(&spec);
   bool emptied[MANY] = {false};
-  require(fh_type_register(&spec, &type) == FH_OK);
   struct plain *top = NULL;
   for (int i = 0; i < MANY; i++) {
     struct cupboard *cupboard = fh_new(type);
@@ -306,8 +286,7 @@ static const fh_type_spec grace_spec = {
     .name = "grace", .size = sizeof(struct grace), .refs = grace_refs, .flags = FH_GRACE, .dealloc = grace_dealloc};
 
 static void a_grace_type_is_cleared_after_the_period_only(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&grace_spec, &type), FH_OK);
+  fh_type *type = type_of_spec(&grace_spec);
   atomic_store(&graces, 0);
   struct grace *g = fh_new(type);
   fh_give(g, node, node_new(5));

@@ -5,8 +5,8 @@
  * [ref.queued]; an owner that runs drains at its safepoint, one that sleeps or has gone is merged for at once, in batches, and
  * its queue is empty when nobody looks any more [queue.drained]; pushes that saw a claim or a stop are found afterwards;
  * every object dies once, whoever races whom. Real: the whole runtime. */
+#include "support/inside.h"
 #include "support/owner.h"
-#include "support/support.h"
 
 #include <sched.h>
 
@@ -176,17 +176,14 @@ static void a_collectors_stop_drains_every_queue(void **state) {
 
 static void what_is_pushed_during_a_stop_is_found_after_it(void **state) {
   only_biased();
-  struct fh__mutator *me = fh__self();
   struct owner owner;
   struct companion companion;
   start_owner(&owner, &companion, 3, gate_await);
   await_sleep(&owner);
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
+  stop_world();
   for (int i = 0; i < 3; i++) fh_release(owner.node[i]);
   assert_false(fh__queue_is_empty(&owner.mutator->sync.queue)); /* STOPPED: nobody may claim */
-  fh__stop_end(&me->sync);
-  fh__merge_after_resume(me);
+  resume_world();
   assert_true(fh__queue_is_empty(&owner.mutator->sync.queue)); /* [queue.drained] */
   fh_safepoint();
   assert_true(deaths() == 3);

@@ -39,17 +39,7 @@ static const fh_type_spec box_spec = {.name = "box",
                                       .traverse = show_buffer,
                                       .dealloc = free_buffer};
 
-static fh_type *type_of_spec(const fh_type_spec *spec) {
-  fh_type *type;
-  require(fh_type_register(spec, &type) == FH_OK);
-  return type;
-}
-
-static struct link *link_new(void) {
-  struct link *link = fh_new(type_of_spec(&link_spec));
-  require(link);
-  return link;
-}
+static struct link *link_new(void) { return new_of_spec(&link_spec); }
 
 static bool is_tracked(const void *object) {
   const fh_object *header = object;
@@ -90,12 +80,7 @@ static void a_cycle_is_published_once(void **state) {
 
 static void a_deep_chain_needs_no_stack(void **state) {
   size_t length = scaled(1000000);
-  struct node *head = NULL;
-  for (size_t i = 0; i < length; i++) {
-    struct node *n = node_new(i);
-    fh_give(n, left, head);
-    head = n;
-  }
+  struct node *head = node_chain(length);
   fh_publish(head);
   assert_true(published_count() == publications(length));
   for (struct node *n = head; n; n = n->left) require(fh_is_published(n) && is_tracked(n) && fh_refcount(n) == 1);

@@ -13,14 +13,6 @@
 #include "ref/relief.h"
 #include "sync/grace.h"
 
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
-static struct node *published_node(uint64_t id) {
-  struct node *n = node_new(id);
-  fh_publish(n);
-  return n;
-}
-
 /* ---- limbo of a running mutator ---- */
 
 static void a_batch_is_sealed_and_freed_after_its_period(void **state) {

@@ -6,30 +6,11 @@
  * weak reference is refused and nothing changed, and death needs none. Under races between readers, last releases, collections,
  * resurrection and the coming and going of weak references, nobody gets an object that is dead or whose finalizer has begun. */
 #include "support/exhaust.h"
+#include "support/inside.h"
 
 #include "mutator/mutator.h"
 #include "ref/destroy.h"
 #include "ref/weak.h"
-
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
-static fh_weak *weak_to(void *target) {
-  fh_weak *weak = fh_weak_new(target);
-  require(weak);
-  return weak;
-}
-
-static bool is_lost(fh_weak *weak) {
-  FH_AUTO void *target = fh_weak_get(weak);
-  return !target;
-}
-
-static void count_block(void *context, const struct fh__weak_block *block) { ++*(size_t *)context; }
-static size_t blocks(void) {
-  size_t count = 0;
-  fh__weak_each(count_block, &count);
-  return count;
-}
 
 /* ---- the table and the bit ---- */
 
@@ -38,13 +19,13 @@ static void an_object_has_one_block_and_a_bit(void **state) {
   assert_false(n->fh.fh__shared & FH__WEAK);
   fh_weak *first = weak_to(n), *second = weak_to(n);
   assert_ptr_equal(first->block, second->block);
-  assert_true(first->block->count == 2 && first->block->target == &n->fh && blocks() == 1);
+  assert_true(first->block->count == 2 && first->block->target == &n->fh && weak_blocks() == 1);
   assert_true(n->fh.fh__shared & FH__WEAK);
   fh_release(first);
   assert_true(second->block->count == 1 && n->fh.fh__shared & FH__WEAK && fh__weak_is_known(&n->fh));
   fh_release(second);
   assert_false(n->fh.fh__shared & FH__WEAK || fh__weak_is_known(&n->fh));
-  assert_true(blocks() == 0);
+  assert_true(weak_blocks() == 0);
   fh_release(n);
 }
 
@@ -53,7 +34,7 @@ static void a_dead_target_leaves_the_table_at_once(void **state) {
   fh_weak *weak = weak_to(n), *second = weak_to(n);
   fh_release(n);
   assert_null(weak->block->target);
-  assert_true(blocks() == 0 && weak->block->count == 2); /* [weak.count] */
+  assert_true(weak_blocks() == 0 && weak->block->count == 2); /* [weak.count] */
   assert_false(n->fh.fh__shared & FH__WEAK);        /* its memory waits in limbo */
   assert_true(fh__is_dead_count(n->fh.fh__shared)); /* [ref.dead] */
   assert_int_equal(fh_check_heap(), FH_OK);
@@ -72,7 +53,7 @@ static void the_table_grows_and_shrinks(void **state) {
       n[i] = node_new(i);
       weak[i] = weak_to(n[i]);
     }
-    assert_true(blocks() == objects);
+    assert_true(weak_blocks() == objects);
     assert_int_equal(fh_check_heap(), FH_OK);
     for (size_t i = 0; i < objects; i++) { /* the targets of one half die, the weak references to the other half do */
       struct node *found = fh_weak_get(weak[i]);
@@ -81,7 +62,7 @@ static void the_table_grows_and_shrinks(void **state) {
       fh_release(i % 2 ? (void *)n[i] : weak[i]);
       require(i % 2 ? is_lost(weak[i]) : !(n[i]->fh.fh__shared & FH__WEAK));
     }
-    assert_true(blocks() == 0);
+    assert_true(weak_blocks() == 0);
     for (size_t i = 0; i < objects; i++) fh_release(i % 2 ? (void *)weak[i] : n[i]);
   }
   assert_int_equal(fh_check_heap(), FH_OK);
@@ -178,7 +159,7 @@ static int setup(void **state) {
 }
 static int teardown(void **state) {
   for (int i = 0; i < 4; i++) fh_slot_store(&shared_weak[i], NULL);
-  require(blocks() == 0);
+  require(weak_blocks() == 0);
   return runtime_teardown(state);
 }
 #define with_races(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -328,8 +309,7 @@ static void rise_while_others_read(int index, void *argument) {
 }
 
 static void upgrades_race_with_resurrection(void **state) {
-  fh_type *type;
-  assert_int_equal(fh_type_register(&riser_spec, &type), FH_OK);
+  fh_type *type = type_of_spec(&riser_spec);
   run_threads(4, rise_while_others_read, type);
   fh_settle(); /* the last of them rise */
   fh_slot_store(&risen, NULL);
@@ -364,9 +344,9 @@ static void weak_references_come_and_go_at_once(void **state) {
   assert_int_equal(fh_check_heap(), FH_OK);
   size_t held = 0;
   for (int i = 0; i < 4; i++) held += shared_weak[i].fh__value != NULL;
-  assert_true(held == 4 && blocks() <= 4);
+  assert_true(held == 4 && weak_blocks() <= 4);
   for (int i = 0; i < 4; i++) fh_slot_store(&strong[i], NULL);
-  assert_true(blocks() == 0);
+  assert_true(weak_blocks() == 0);
 }
 
 /* A callback's weak reference is released by its holder while the target dies: it is called, or it died first; never both, and

@@ -57,17 +57,18 @@ struct life {
   struct mortal *target;
 };
 
+static struct mortal *mortal_new(const struct life *life) {
+  struct mortal *m = new_of_spec(life->spec);
+  m->waits = life->waits;
+  m->rises = life->rises;
+  return m;
+}
+
 /* The owner: it makes the object, and gives up its only reference. */
 static void live_and_let_go(void *argument) {
   struct life *life = argument;
-  fh_type *type;
-  require(fh_type_register(life->spec, &type) == FH_OK);
-  struct mortal *m = fh_new(type);
-  require(m);
-  m->waits = life->waits;
-  m->rises = life->rises;
-  life->weak = fh_weak_new(m);
-  require(life->weak);
+  struct mortal *m = mortal_new(life);
+  life->weak = weak_to(m);
   watched = &m->fh;
   gate_open(&made, 1);
   gate_await_deaf(&looked, 1);
@@ -117,9 +118,7 @@ static const fh_type_spec shower_spec = {
 
 /* In a thread of its own, whose finalizer takes its time: the map, and the value that leads to it, are garbage. */
 static void collect_and_show(void *key) {
-  fh_type *type;
-  require(fh_type_register(&shower_spec, &type) == FH_OK);
-  struct shower *shower = fh_new(type);
+  struct shower *shower = new_of_spec(&shower_spec);
   fh_weak_keys *keys = fh_weak_keys_new();
   require(shower && keys);
   fh_set(shower, keys, keys);
@@ -131,12 +130,7 @@ static void collect_and_show(void *key) {
 
 static void own_a_key(void *argument) {
   struct life *life = argument;
-  fh_type *type;
-  require(fh_type_register(life->spec, &type) == FH_OK);
-  struct mortal *m = fh_new(type);
-  require(m);
-  m->waits = life->waits;
-  m->rises = life->rises;
+  struct mortal *m = mortal_new(life);
   fh_publish(m);
   life->target = m;
   gate_open(&made, 1);

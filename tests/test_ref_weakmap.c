@@ -6,6 +6,7 @@
  * between setting, reading, removing, listing and emptying, between the deaths of keys, values and maps, by count and as garbage, and
  * finalizers that resurrect, whoever gets something gets what belongs to it and is alive, and nothing is left in the end. */
 #include "support/exhaust.h"
+#include "support/inside.h"
 
 #include <string.h>
 
@@ -13,15 +14,6 @@
 #include "mutator/mutator.h"
 #include "ref/destroy.h"
 #include "ref/weakmap.h"
-
-static uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
-static void count_block(void *context, const struct fh__weak_block *block) { ++*(size_t *)context; }
-static size_t blocks(void) {
-  size_t count = 0;
-  fh__weak_each(count_block, &count);
-  return count;
-}
 
 static size_t entries_of(const struct node *n) {
   size_t count = 0;
@@ -43,7 +35,7 @@ static void an_entry_leads_to_its_object_and_counts_in_its_block(void **state) {
   assert_int_equal(fh_weak_set_add(members, n), FH_OK);
   assert_int_equal(fh_weak_values_set(values, "k", 1, n), FH_OK);
   FH_AUTO fh_weak *weak = fh_weak_new(n);
-  assert_true(entries_of(n) == 3 && weak->block->count == 4 && blocks() == 1 && n->fh.fh__shared & FH__WEAK);
+  assert_true(entries_of(n) == 3 && weak->block->count == 4 && weak_blocks() == 1 && n->fh.fh__shared & FH__WEAK);
   assert_int_equal(fh_weak_keys_set(keys, n, n), FH_OK); /* the same entry */
   assert_true(entries_of(n) == 3);
   fh_weak_keys_clear(keys);
@@ -52,7 +44,7 @@ static void an_entry_leads_to_its_object_and_counts_in_its_block(void **state) {
   assert_true(fh_weak_values_remove(values, "k", 1) && entries_of(n) == 0 && weak->block->count == 1);
   assert_int_equal(fh_weak_keys_set(keys, n, value), FH_OK);
   fh_release(n);
-  assert_true(!weak->block->target && weak->block->count == 1 && blocks() == 0);
+  assert_true(!weak->block->target && weak->block->count == 1 && weak_blocks() == 0);
   fh_release(value);
   fh_release(keys);
   fh_release(values);
@@ -159,30 +151,13 @@ static const fh_ref item_refs[] = {FH_FIELD(struct item, back), FH_END};
 static const fh_type_spec item_spec = {
     .name = "item", .size = sizeof(struct item), .refs = item_refs, .finalize = item_finalize, .dealloc = item_dealloc};
 
-static fh_type *item_type(void) {
-  fh_type *type;
-  require(fh_type_register(&item_spec, &type) == FH_OK);
-  return type;
-}
-
 static struct item *item_new(uint64_t id, struct item *back, bool rises) {
-  struct item *item = fh_new(item_type());
-  require(item);
+  struct item *item = new_of_spec(&item_spec);
   atomic_fetch_add(&made, 1);
   item->id = id;
   item->rises = rises;
   if (back) fh_set(item, back, back);
   return item;
-}
-
-struct racer {
-  uint64_t random;
-};
-static size_t below(struct racer *racer, size_t n) {
-  racer->random ^= racer->random << 13;
-  racer->random ^= racer->random >> 7;
-  racer->random ^= racer->random << 17;
-  return (size_t)(racer->random >> 11) % n;
 }
 
 static void expect_pair(void *context, void *key, void *value) { require(((struct item *)key)->id == ((struct item *)value)->id); }
@@ -191,21 +166,21 @@ static void expect_bytes(void *context, const void *key, size_t size, void *valu
 }
 static void expect_member(void *context, void *object) { require(((struct item *)object)->id < IDS); }
 
-static struct item *any_item(struct racer *racer) {
-  struct item *item = fh_slot_load(&shared_items[below(racer, SHARED)]);
-  return item ? item : item_new(below(racer, IDS), NULL, false);
+static struct item *any_item(uint64_t *random) {
+  struct item *item = fh_slot_load(&shared_items[below(random, SHARED)]);
+  return item ? item : item_new(below(random, IDS), NULL, false);
 }
 
 /* Its value leads to it, or to a key before it, or to nothing; or is the key. */
-static void use_keys(struct racer *racer, struct item *item) {
-  FH_AUTO fh_weak_keys *keys = fh_slot_load(&shared_keys[below(racer, MAPS)]);
+static void use_keys(uint64_t *random, struct item *item) {
+  FH_AUTO fh_weak_keys *keys = fh_slot_load(&shared_keys[below(random, MAPS)]);
   FH_AUTO struct item *value = NULL;
-  switch (below(racer, 8)) {
+  switch (below(random, 8)) {
     case 0: value = fh_retain(item); break;
     case 1: value = fh_weak_keys_take(keys, item); break;
     case 2: require(fh_weak_keys_each(keys, expect_pair, NULL) == FH_OK); break;
     case 3: value = fh_weak_keys_get(keys, item); break;
-    default: value = item_new(item->id, below(racer, 2) ? item : NULL, below(racer, 8) == 0);
+    default: value = item_new(item->id, below(random, 2) ? item : NULL, below(random, 8) == 0);
   }
   if (!value) return;
   require(value->id == item->id);
@@ -214,12 +189,12 @@ static void use_keys(struct racer *racer, struct item *item) {
   require(!found || found->id == item->id);
 }
 
-static void use_values(struct racer *racer, struct item *item) {
+static void use_values(uint64_t *random, struct item *item) {
   FH_AUTO fh_weak_values *values = fh_slot_load(&shared_values);
-  uint64_t id = below(racer, IDS);
+  uint64_t id = below(random, IDS);
   FH_AUTO struct item *found = fh_weak_values_get(values, &id, sizeof id);
   require(!found || found->id == id);
-  switch (below(racer, 8)) {
+  switch (below(random, 8)) {
     case 0: require(fh_weak_values_set(values, &item->id, sizeof id, item) == FH_OK); break;
     case 1: fh_weak_values_remove(values, &id, sizeof id); break;
     case 2: require(fh_weak_values_each(values, expect_bytes, NULL) == FH_OK); break;
@@ -230,9 +205,9 @@ static void use_values(struct racer *racer, struct item *item) {
   }
 }
 
-static void use_members(struct racer *racer, struct item *item) {
+static void use_members(uint64_t *random, struct item *item) {
   FH_AUTO fh_weak_set *members = fh_slot_load(&shared_members);
-  switch (below(racer, 4)) {
+  switch (below(random, 4)) {
     case 0: fh_weak_set_remove(members, item); break;
     case 1: require(fh_weak_set_each(members, expect_member, NULL) == FH_OK); break;
     default: require(fh_weak_set_add(members, item) != FH_ENOMEM);
@@ -244,13 +219,13 @@ static void replace(fh_slot *slot, void *object) {
   fh_release(object);
 }
 
-static void change_what_is_shared(struct racer *racer, struct item *item) {
-  switch (below(racer, 64)) {
-    case 0: replace(&shared_keys[below(racer, MAPS)], fh_weak_keys_new()); break; /* with its entries it dies, amid others' use */
+static void change_what_is_shared(uint64_t *random, struct item *item) {
+  switch (below(random, 64)) {
+    case 0: replace(&shared_keys[below(random, MAPS)], fh_weak_keys_new()); break; /* with its entries it dies, amid others' use */
     case 1: replace(&shared_values, fh_weak_values_new()); break;
     case 2: replace(&shared_members, fh_weak_set_new()); break;
     case 3: {
-      FH_AUTO fh_weak_keys *keys = fh_slot_load(&shared_keys[below(racer, MAPS)]);
+      FH_AUTO fh_weak_keys *keys = fh_slot_load(&shared_keys[below(random, MAPS)]);
       fh_weak_keys_clear(keys);
       break;
     }
@@ -264,20 +239,20 @@ static void change_what_is_shared(struct racer *racer, struct item *item) {
       fh_release(keys);
       break;
     }
-    case 5: fh_collect((unsigned)below(racer, 3)); break;
+    case 5: fh_collect((unsigned)below(random, 3)); break;
     case 6: fh_slot_store(&risen, NULL); break;
-    default: fh_slot_store(&shared_items[below(racer, SHARED)], below(racer, 3) ? item : NULL);
+    default: fh_slot_store(&shared_items[below(random, SHARED)], below(random, 3) ? item : NULL);
   }
 }
 
 static void race(int index, void *argument) {
-  struct racer racer = {(uint64_t)(index + 1) * 0x9e3779b97f4a7c15u};
+  uint64_t random = random_from((uint64_t)index + 1);
   for (uint64_t i = 0; i < scaled(60000); i++) {
-    FH_AUTO struct item *item = below(&racer, 4) ? any_item(&racer) : item_new(below(&racer, IDS), NULL, below(&racer, 16) == 0);
-    use_keys(&racer, item);
-    use_values(&racer, item);
-    use_members(&racer, item);
-    change_what_is_shared(&racer, item);
+    FH_AUTO struct item *item = below(&random, 4) ? any_item(&random) : item_new(below(&random, IDS), NULL, below(&random, 16) == 0);
+    use_keys(&random, item);
+    use_values(&random, item);
+    use_members(&random, item);
+    change_what_is_shared(&random, item);
     if (i % 8 == 0) fh_safepoint();
     if (i % 64 == 0) give_way();
   }
@@ -307,7 +282,7 @@ static void all_of_it_at_once(void **state) {
   }
   FH_AUTO fh_weak_values *values = fh_slot_load(&shared_values);
   FH_AUTO fh_weak_set *members = fh_slot_load(&shared_members);
-  assert_true(fh_weak_values_count(values) == 0 && fh_weak_set_count(members) == 0 && blocks() == 0);
+  assert_true(fh_weak_values_count(values) == 0 && fh_weak_set_count(members) == 0 && weak_blocks() == 0);
   empty(&shared_values);
   empty(&shared_members);
 }
@@ -347,7 +322,7 @@ static void keys_and_maps_die_at_once(void **state) {
   run_threads(3, let_go, NULL);
   pthread_barrier_destroy(&ready);
   fh_settle();
-  assert_true(deaths() == 2 * PAIRS * scaled(3000) && blocks() == 0);
+  assert_true(deaths() == 2 * PAIRS * scaled(3000) && weak_blocks() == 0);
 }
 
 /* ---- a key dies while its map is destroyed ---- */
@@ -378,18 +353,10 @@ static void value_dealloc(void *object) {
 static const fh_type_spec first_spec = {.name = "first", .size = 32, .dealloc = clearing_dealloc};
 static const fh_type_spec value_spec = {.name = "value", .size = 32, .dealloc = value_dealloc};
 
-static void *object_of(const fh_type_spec *spec) {
-  fh_type *type;
-  require(fh_type_register(spec, &type) == FH_OK);
-  void *object = fh_new(type);
-  require(object);
-  return object;
-}
-
 static void release_amid_clearing(void *argument) {
   fh_weak_keys *keys = argument;
   struct node *key = node_new(1);
-  void *value = object_of(&value_spec);
+  void *value = new_of_spec(&value_spec);
   releaser = pthread_self();
   require(fh_weak_keys_set(keys, key, value) == FH_OK); /* both are its own: its last release ends them */
   fh_release(value);
@@ -402,20 +369,20 @@ static void release_amid_clearing(void *argument) {
 static void a_key_dies_while_its_map_is_destroyed(void **state) {
   only_parallel(); /* both wait attached */
   key_made = clearing = released = destroyed_all = (struct gate)GATE;
-  struct chain *chain = object_of(&chain_spec);
+  struct chain *chain = new_of_spec(&chain_spec);
   fh_weak_keys *keys = fh_weak_keys_new();
   struct companion companion;
   companion_start(&companion, release_amid_clearing, keys);
   gate_await(&key_made, 1);
   fh_set(chain, self, chain);
-  fh_give(chain, first, object_of(&first_spec));
+  fh_give(chain, first, new_of_spec(&first_spec));
   fh_give(chain, second, keys);
   fh_publish(chain);
   fh_release(chain);
   assert_int_equal((int)fh_collect(2), 2);
   gate_open(&destroyed_all, 1);
   companion_join(&companion);
-  assert_true(deaths() == 1 && blocks() == 0);
+  assert_true(deaths() == 1 && weak_blocks() == 0);
 }
 
 int main(void) {

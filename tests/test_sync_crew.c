@@ -4,7 +4,7 @@
  * Claims: a parked thread joins a run, and so does one that waits to attach; no more than the limit work at once, each with a number of its
  * own; when a run is over nobody is inside [crew.run], and nobody joins it any more; whoever sleeps is woken for a run.
  * Real: the whole runtime; the world is stopped by the test. Gates order the threads; nothing is decided by time. */
-#include "support/support.h"
+#include "support/inside.h"
 
 #include "ref/merge.h"
 #include "sync/crew.h"
@@ -16,12 +16,6 @@ static int setup(void **state) {
   runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF, .gc_workers = WORKERS});
   return 0;
 }
-
-static void stop(void) {
-  fh__mutator_lock_stop(fh__self(), fh__merge_own);
-  fh__stop_begin(&fh__self()->sync);
-}
-static void resume(void) { fh__stop_end(&fh__self()->sync); }
 
 /* ---- threads that reach safepoints, until they are let go ---- */
 
@@ -71,13 +65,13 @@ static void whoever_waits_is_woken_for_a_run(void **state) {
   start_companions(companion);
   for (size_t round = scaled(200); round; round--) {
     struct meeting meeting = {.wanted = WORKERS};
-    stop();
+    stop_world();
     for (int run = 0; run < 3; run++) { /* they sleep between the runs, or not yet */
       meeting.seen = 0;
       fh__crew_run(WORKERS, stay_until_all_came, &meeting);
       require(meeting.inside == 0 && meeting.seen == (1u << WORKERS) - 1);
     }
-    resume();
+    resume_world();
     require(meeting.most == WORKERS);
   }
   join_companions(companion);
@@ -89,9 +83,9 @@ static void no_more_than_the_limit_work(void **state) {
   start_companions(companion);
   for (size_t round = scaled(200); round; round--) {
     struct meeting meeting = {.wanted = 2};
-    stop();
+    stop_world();
     fh__crew_run(2, stay_until_all_came, &meeting);
-    resume();
+    resume_world();
     require(meeting.seen == 3);
   }
   join_companions(companion);
@@ -117,12 +111,12 @@ static void nobody_is_inside_after_a_run(void **state) {
   start_companions(companion);
   for (size_t round = scaled(2000); round; round--) {
     struct chunk_of_work work = {.open = true};
-    stop();
+    stop_world();
     fh__crew_run(WORKERS, take_some, &work);
     require(work.inside == 0 && work.next >= 20);
     work.open = false;
     require(!fh__crew_help());
-    resume();
+    resume_world();
   }
   join_companions(companion);
 }
@@ -130,9 +124,9 @@ static void nobody_is_inside_after_a_run(void **state) {
 static void alone_it_works_as_well(void **state) {
   struct chunk_of_work work = {.open = true};
   require(!fh__crew_help()); /* nothing to join */
-  stop();
+  stop_world();
   fh__crew_run(WORKERS, take_some, &work);
-  resume();
+  resume_world();
   assert_int_equal(work.next, 21);
 }
 

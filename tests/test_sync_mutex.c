@@ -49,7 +49,7 @@ static void unlock_what_was_never_locked(void) {
 }
 
 static void broken_ranks_trap(void **state) {
-  if (!is_checked()) skip();
+  only_checked();
   expect_trap(take_downwards, "[lock.rank]", NULL);
   expect_trap(take_the_same_rank, "[lock.rank]", NULL);
   expect_trap(unlock_what_was_never_locked, "[lock.rank]", NULL);

@@ -5,7 +5,7 @@
  * into a stop [stop.born]; two requesters take turns, each parked in the other's stop; a stop waits for nobody who sleeps and
  * for a claim until it ends; whoever starves comes in before the next stop begins; durations are counted. Real: the whole
  * runtime, whose safepoints park. */
-#include "support/support.h"
+#include "support/inside.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -15,14 +15,6 @@
 #include "mutator/mutator.h"
 #include "ref/merge.h"
 #include "sync/stop.h"
-
-static void stop_world(void) {
-  struct fh__mutator *me = fh__self();
-  fh__mutator_lock_stop(me, fh__merge_own);
-  fh__stop_begin(&me->sync);
-}
-
-static void resume_world(void) { fh__stop_end(&fh__self()->sync); }
 
 /* [stop.still], as it is written. */
 static void require_still(void) {

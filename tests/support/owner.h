@@ -9,16 +9,6 @@
 #include "mutator/mutator.h"
 #include "support/support.h"
 
-static inline uint64_t deaths(void) { return atomic_load(&node_deaths); }
-
-static inline struct node *published_node(uint64_t id) {
-  struct node *n = node_new(id);
-  fh_publish(n);
-  return n;
-}
-
-/* ---- an owner beside the test ---- */
-
 /* Makes `count` published nodes, hands its references over, and then does what the test tells it. */
 struct owner {
   struct gate made, leave;

@@ -68,6 +68,10 @@ static bool build_is(const char *name) { return strstr(fh_version(), name) != NU
 bool is_torture(void) { return build_is("(torture)"); }
 bool is_checked(void) { return build_is("(checked)") || is_torture(); }
 
+void only_checked(void) {
+  if (!is_checked()) skip();
+}
+
 bool memory_is_measurable(void) { return !UNDER_TSAN && !UNDER_ASAN; }
 
 size_t resident_bytes(void) {
@@ -200,6 +204,36 @@ void companion_join(struct companion *companion) {
   if (attached) fh_blocking_end();
 }
 
+/* ---- chance ---- */
+
+uint64_t random_from(uint64_t seed) { return seed * 0x9e3779b97f4a7c15u + 1; }
+
+uint64_t draw(uint64_t *random) {
+  *random ^= *random << 13;
+  *random ^= *random >> 7;
+  *random ^= *random << 17;
+  return *random >> 11; /* the upper bits are the better ones */
+}
+
+size_t below(uint64_t *random, size_t n) { return (size_t)draw(random) % n; }
+
+/* ---- types ---- */
+
+fh_type *type_of_spec(const fh_type_spec *spec) {
+  fh_type *type = NULL;
+  require(fh_type_register(spec, &type) == FH_OK);
+  return type;
+}
+
+void *new_of_spec(const fh_type_spec *spec) {
+  void *object = fh_new(type_of_spec(spec));
+  require(object);
+  return object;
+}
+
+static const fh_type_spec proud_spec = {.name = "proud", .size = sizeof(fh_object), .flags = FH_NO_WEAK};
+fh_object *proud_new(void) { return new_of_spec(&proud_spec); }
+
 /* ---- nodes ---- */
 
 atomic_uint_fast64_t node_deaths;
@@ -214,21 +248,59 @@ static void node_dealloc(void *object) {
 static const fh_ref node_refs[] = {FH_FIELD(struct node, left), FH_FIELD(struct node, right), FH_END};
 const fh_type_spec node_spec = {.name = "node", .size = sizeof(struct node), .refs = node_refs, .dealloc = node_dealloc};
 
-fh_type *node_type(void) {
-  fh_type *type = NULL;
-  require(fh_type_register(&node_spec, &type) == FH_OK);
-  return type;
-}
+fh_type *node_type(void) { return type_of_spec(&node_spec); }
 
 struct node *node_new(uint64_t id) {
-  struct node *n = fh_new(node_type());
-  require(n && !n->left && !n->right && !n->id && !n->check);
+  struct node *n = new_of_spec(&node_spec);
+  require(!n->left && !n->right && !n->id && !n->check);
   n->id = id;
   n->check = ~id;
   return n;
 }
 
+struct node *published_node(uint64_t id) {
+  struct node *n = node_new(id);
+  fh_publish(n);
+  return n;
+}
+
 bool node_is_whole(const struct node *n) { return n->check == ~n->id; }
+
+uint64_t deaths(void) { return atomic_load(&node_deaths); }
+
+struct node *node_chain(size_t length) {
+  struct node *head = NULL;
+  for (size_t i = 0; i < length; i++) {
+    struct node *n = node_new(i);
+    fh_give(n, left, head);
+    head = n;
+  }
+  return head;
+}
+
+struct node *node_ring(size_t length) {
+  struct node *head = node_new(0), *last = head;
+  for (size_t i = 1; i < length; i++) {
+    struct node *next = node_new(i);
+    fh_give(last, left, next);
+    last = next;
+  }
+  fh_set(last, left, head);
+  return head;
+}
+
+/* ---- weak references ---- */
+
+fh_weak *weak_to(void *target) {
+  fh_weak *weak = fh_weak_new(target);
+  require(weak);
+  return weak;
+}
+
+bool is_lost(fh_weak *weak) {
+  FH_AUTO void *target = fh_weak_get(weak);
+  return !target;
+}
 
 /* ---- the runtime around a test ---- */
 
@@ -255,6 +327,12 @@ void runtime_stop(void) { require(ends_clean()); }
 int runtime_setup(void **state) {
   (void)state;
   runtime_start(NULL);
+  return 0;
+}
+
+int runtime_setup_gc_off(void **state) {
+  (void)state;
+  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
   return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests share: threads that meet, a type of nodes, a runtime that must end clean, and children that must trap.
+/* What the tests share: threads that meet, chance, a type of nodes, a runtime that must end clean, and children that must trap.
  *
  * It needs nothing but the public headers, so that tests of the shared library use it too. */
 #ifndef TESTS_SUPPORT_H
@@ -41,6 +41,7 @@ bool born_published(void); /* ... and this is the atomic design */
 
 bool is_checked(void); /* broken contracts trap: checked and torture builds of the library */
 bool is_torture(void); /* hostile constants: counts spill at 4, queues have segments of 2 */
+void only_checked(void);
 
 /* Resident size says something: a sanitizer keeps freed memory for itself. */
 bool memory_is_measurable(void);
@@ -88,6 +89,21 @@ void companion_start(struct companion *companion, void (*body)(void *), void *ar
 void companion_start_bare(struct companion *companion, void (*body)(void *), void *argument); /* not attached */
 void companion_join(struct companion *companion); /* in a blocking region, if the caller is attached */
 
+/* ---- chance ----
+ *
+ * A generator is one word, and the seed decides all that it draws: what fails once fails again. */
+uint64_t random_from(uint64_t seed);
+uint64_t draw(uint64_t *random);
+size_t below(uint64_t *random, size_t n); /* 0 .. n - 1 */
+
+/* ---- types ---- */
+
+fh_type *type_of_spec(const fh_type_spec *spec); /* registered with the runtime that runs */
+void *new_of_spec(const fh_type_spec *spec);     /* an object of that type, never NULL */
+
+/* An object of a type that refuses weak references, which is called "proud". */
+fh_object *proud_new(void);
+
 /* ---- nodes ---- */
 
 /* An ordinary object with two fields. Its death is counted, and its check word tells a dead or torn one from a live one. */
@@ -102,7 +118,19 @@ extern const fh_type_spec node_spec;
 extern atomic_uint_fast64_t node_deaths;
 fh_type *node_type(void);                  /* registered with the runtime that runs */
 struct node *node_new(uint64_t id);        /* never NULL */
+struct node *published_node(uint64_t id);  /* the same, published */
 bool node_is_whole(const struct node *n);  /* its check word fits */
+uint64_t deaths(void);                     /* node_deaths by now */
+
+/* Private nodes with the ids from 0 on, one behind the other by `left`; only the first is the caller's. A chain begins with the
+ * last id and ends with 0, a ring begins with 0 and leads back to it. */
+struct node *node_chain(size_t length); /* 0: NULL */
+struct node *node_ring(size_t length);
+
+/* ---- weak references ---- */
+
+fh_weak *weak_to(void *target); /* never NULL */
+bool is_lost(fh_weak *weak);
 
 /* ---- the runtime around a test ---- */
 
@@ -113,8 +141,12 @@ int runtime_teardown(void **state);
 void runtime_start(const fh_options *options);
 void runtime_stop(void);
 
-/* A test between the two. */
+/* The set-up without collections but those that the test asks for: torture builds collect of their own accord. */
+int runtime_setup_gc_off(void **state);
+
+/* A test between set-up and tear-down. */
 #define with_runtime(test) cmocka_unit_test_setup_teardown(test, runtime_setup, runtime_teardown)
+#define with_runtime_gc_off(test) cmocka_unit_test_setup_teardown(test, runtime_setup_gc_off, runtime_teardown)
 
 fh_stats stats_now(void);
 
