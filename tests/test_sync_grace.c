@@ -4,34 +4,26 @@
  * Claims: a period passes when every mutator that is ATTACHED has reported at its number or later, and not before; asleep,
  * stopped or claimed is quiescent; whoever attaches starts at the present epoch [grace.unreachable]; a stop is a period for
  * all that came before; what a reader read happens before the free [grace.finished]. Real: states, registry, grace. */
-#include "support/support.h"
+#include "support/parts.h"
 
 #include <sched.h>
 
 #include "sync/grace.h"
 
-enum { ROOM = 4 };
-static struct fh__sync_local part[ROOM];
-
-static struct fh__sync_local *add_part(bool attach) {
-  struct fh__sync_local *sync = &part[fh__registry.count];
-  *sync = (struct fh__sync_local){0};
-  fh__registry_set_open();
-  require(fh__registry_add(sync) == FH__REGISTRY_FITS);
-  if (attach) fh__state_attach(sync);
+static struct fh__sync_local *attached_part(void) {
+  struct fh__sync_local *sync = add_part();
+  fh__state_attach(sync);
   return sync;
 }
 
-static int forget_parts(void **state) {
-  for (uint32_t id = 1; id <= fh__registry.count; id++) fh__registry.table[id] = NULL;
-  fh__registry.count = fh__registry.bound = fh__registry.free_head = 0;
-  fh__registry.open = false;
+static int forget_all(void **state) {
+  forget_parts(state);
   fh__grace_advance(); /* nobody is left to wait for: the next test starts with no period open */
   return 0;
 }
 
 static void nobody_attached_means_passed_at_once(void **state) {
-  add_part(false);
+  add_part();
   uint64_t number = fh__grace_request();
   assert_false(fh__grace_passed(number));
   assert_true(fh__grace_advance());
@@ -40,7 +32,7 @@ static void nobody_attached_means_passed_at_once(void **state) {
 }
 
 static void a_period_passes_after_the_last_report(void **state) {
-  struct fh__sync_local *a = add_part(true), *b = add_part(true);
+  struct fh__sync_local *a = attached_part(), *b = attached_part();
   uint64_t number = fh__grace_request();
   assert_true(a->attention & FH__ATTEND_GRACE && b->attention & FH__ATTEND_GRACE);
   assert_false(fh__grace_advance());
@@ -53,7 +45,7 @@ static void a_period_passes_after_the_last_report(void **state) {
 }
 
 static void the_requester_is_a_reader_too(void **state) {
-  struct fh__sync_local *self = add_part(true);
+  struct fh__sync_local *self = attached_part();
   uint64_t number = fh__grace_request();
   fh__grace_advance();
   assert_false(fh__grace_passed(number));
@@ -63,7 +55,7 @@ static void the_requester_is_a_reader_too(void **state) {
 }
 
 static void a_report_at_an_earlier_number_is_not_enough(void **state) {
-  struct fh__sync_local *reader = add_part(true);
+  struct fh__sync_local *reader = attached_part();
   uint64_t first = fh__grace_request();
   fh__grace_quiesce(reader);
   uint64_t second = fh__grace_request();
@@ -74,7 +66,7 @@ static void a_report_at_an_earlier_number_is_not_enough(void **state) {
 }
 
 static void asleep_stopped_and_claimed_are_quiescent(void **state) {
-  struct fh__sync_local *reader = add_part(true);
+  struct fh__sync_local *reader = attached_part();
   uint64_t number = fh__grace_request();
   assert_false(fh__grace_advance());
   assert_true(fh__state_detach(reader));
@@ -89,7 +81,7 @@ static void asleep_stopped_and_claimed_are_quiescent(void **state) {
 }
 
 static void whoever_attaches_delays_only_later_periods(void **state) {
-  struct fh__sync_local *late = add_part(false);
+  struct fh__sync_local *late = add_part();
   uint64_t before = fh__grace_request();
   fh__state_attach(late);
   assert_true(fh__grace_advance());
@@ -100,7 +92,7 @@ static void whoever_attaches_delays_only_later_periods(void **state) {
 }
 
 static void a_stop_is_a_period_for_all_before_it(void **state) {
-  struct fh__sync_local *reader = add_part(true);
+  struct fh__sync_local *reader = attached_part();
   uint64_t before = fh__grace_request();
   uint64_t stopped = fh__grace_stopped();
   assert_true(stopped == before + 1);
@@ -175,11 +167,11 @@ static void read_or_write(int index, void *argument) {
 static void memory_is_reused_only_after_its_period(void **state) {
   static uint64_t first[2] = {0, ~(uint64_t)0};
   struct scene scene = {.shared = first};
-  for (int i = 0; i < READERS; i++) scene.reader[i] = add_part(false);
+  for (int i = 0; i < READERS; i++) scene.reader[i] = add_part();
   run_bare_threads(READERS + 1, read_or_write, &scene);
 }
 
-#define with_parts(test) cmocka_unit_test_teardown(test, forget_parts)
+#define with_parts(test) cmocka_unit_test_teardown(test, forget_all)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -4,28 +4,7 @@
  * Claims: ids count up from 1 and stay; only unbound mutators are adopted, each by one thread at a time [state.bound]; the
  * number of the bound is right; a full registry refuses; it closes only while nobody is bound, and then lets in the
  * shutdown alone. Real: the registry; mutators are bare sync parts. */
-#include "support/support.h"
-
-#include "sync/registry.h"
-
-enum { ROOM = 8 };
-static struct fh__sync_local part[ROOM];
-
-static struct fh__sync_local *add_part(void) {
-  struct fh__sync_local *sync = &part[fh__registry.count];
-  *sync = (struct fh__sync_local){0};
-  fh__registry_set_open();
-  require(fh__registry_add(sync) == FH__REGISTRY_FITS);
-  return sync;
-}
-
-static int forget_parts(void **state) {
-  for (uint32_t id = 1; id <= ROOM; id++) fh__registry.table[id] = NULL;
-  fh__registry.count = fh__registry.bound = fh__registry.free_head = 0;
-  fh__registry.open = false;
-  fh__registry.adoptions = 0;
-  return 0;
-}
+#include "support/parts.h"
 
 static void ids_count_up_from_one(void **state) {
   for (uint32_t id = 1; id <= 3; id++) {
@@ -93,7 +72,7 @@ static void a_closed_registry_lets_the_shutdown_in_alone(void **state) {
 }
 
 struct churn {
-  uint64_t plain[ROOM + 1]; /* by id: touched by the bound thread only */
+  uint64_t plain[PARTS_MAX + 1]; /* by id: touched by the bound thread only */
 };
 
 static void adopt_and_unbind(int index, void *argument) {

@@ -5,30 +5,12 @@
  * keeps claimers out [state.right]; a detach that finds its queue filled is taken back, an attach asks for a merge of what
  * was pushed meanwhile [queue.drained]; an attach reports the present grace epoch [grace.unreachable]; nobody attaches twice
  * [state.bound]. Real: states, stop, queue, grace. Left out: the layers above, so mutators are bare sync parts. */
-#include "support/support.h"
+#include "support/parts.h"
 
 #include <sched.h>
 
 #include "sync/grace.h"
 #include "sync/stop.h"
-
-enum { ROOM = 4 };
-static struct fh__sync_local part[ROOM];
-
-static struct fh__sync_local *add_part(void) {
-  struct fh__sync_local *sync = &part[fh__registry.count];
-  *sync = (struct fh__sync_local){0};
-  fh__registry_set_open();
-  require(fh__registry_add(sync) == FH__REGISTRY_FITS);
-  return sync;
-}
-
-static int forget_parts(void **state) {
-  for (uint32_t id = 1; id <= fh__registry.count; id++) fh__registry.table[id] = NULL;
-  fh__registry.count = fh__registry.bound = fh__registry.free_head = 0;
-  fh__registry.open = false;
-  return 0;
-}
 
 static uint32_t state_word(const struct fh__sync_local *sync) { return FH__LOAD(&sync->state, SEQ_CST); }
 
@@ -113,7 +95,7 @@ static void park_asleep(void) {
 }
 
 static void only_attached_mutators_park(void **state) {
-  if (!is_checked()) skip();
+  only_checked();
   expect_trap(park_asleep, "[state.right]", NULL);
 }
 
