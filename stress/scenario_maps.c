@@ -132,11 +132,9 @@ static void use_members(struct worker *w, struct thing *thing) {
 /* ---- turns ---- */
 
 static void make_a_ring(struct worker *w) {
-  FH_AUTO struct thing *a = thing_new(w, PAIR);
-  FH_AUTO struct thing *b = thing_new(w, one_in(w, 2) ? PAIR : PHOENIX);
-  if (!a || !b) return;
-  thing_link(w, a, b);
-  thing_link(w, b, a);
+  FH_AUTO struct thing *b = NULL;
+  FH_AUTO struct thing *a = thing_ring(w, &b);
+  if (!a) return;
   use_keys(w, a);
   use_members(w, b);
 }

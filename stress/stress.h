@@ -166,6 +166,10 @@ void *thing_new(struct worker *w, enum kind kind); /* a PAGE without lines, a BA
 struct page *page_new(struct worker *w, size_t lines);
 struct thing *thing_any(struct worker *w); /* of a random kind */
 
+/* A pair and a pair or a phoenix, which refer to each other: both are the caller's. NULL, and nothing in `other_out`, if there is no
+ * memory. */
+struct thing *thing_ring(struct worker *w, struct thing **other_out);
+
 /* Enters an object that a scenario made of a type of its own, which begins with a thing; its dealloc ends with thing_bury.
  * Passes NULL through. */
 void *thing_enter(struct worker *w, void *object, uint32_t kind);

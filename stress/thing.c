@@ -173,6 +173,18 @@ void thing_link(struct worker *w, struct thing *holder, struct thing *value) {
   }
 }
 
+/* ---- rings ---- */
+
+struct thing *thing_ring(struct worker *w, struct thing **other_out) {
+  FH_AUTO struct thing *a = thing_new(w, PAIR);
+  FH_AUTO struct thing *b = thing_new(w, one_in(w, 2) ? PAIR : PHOENIX);
+  if (!a || !b) return NULL;
+  thing_link(w, a, b);
+  thing_link(w, b, a);
+  *other_out = FH_MOVE(b);
+  return FH_MOVE(a);
+}
+
 /* ---- where references are kept ---- */
 
 void hoard_put(struct worker *w, void *reference) {
