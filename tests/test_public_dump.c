@@ -4,6 +4,7 @@
  * Claims: it names version, design, limits, each mutator with its state, each type with its instances; it works in a signal handler on a
  * thread that was struck in the middle of anything, the stopped world included, takes no lock and calls no malloc; where nothing can be
  * written it returns; while the runtime is down it says so; errno stays. Faked: malloc of this program, which counts. */
+#include "support/sanitizers.h"
 #include "support/support.h"
 
 #include <errno.h>
@@ -20,11 +21,7 @@ static atomic_bool counting;
 static atomic_int allocations;
 
 /* A sanitizer has its own. */
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#if !defined(__has_feature)
-#define __has_feature(x) 0
-#endif
-#if !__has_feature(thread_sanitizer) && !__has_feature(address_sanitizer)
+#if !UNDER_TSAN && !UNDER_ASAN
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t count, size_t n);
 extern void *__libc_realloc(void *block, size_t n);
@@ -44,7 +41,6 @@ void *realloc(void *block, size_t n) {
   count_allocation();
   return __libc_realloc(block, n);
 }
-#endif
 #endif
 
 /* ---- where a dump goes ---- */

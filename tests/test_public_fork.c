@@ -21,22 +21,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "support/sanitizers.h"
 #include "support/support.h"
 
 extern char **environ;
 
-#if defined(__SANITIZE_THREAD__)
-enum { THREADS_IN_CHILDREN = 0, UNDER_TSAN = 1 };
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-enum { THREADS_IN_CHILDREN = 1, UNDER_TSAN = 1 };
+/* Children have threads, but for builds with gcc's ThreadSanitizer; clang's wants to be told that they do. */
+#if UNDER_TSAN && defined(__clang__)
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) { return "die_after_fork=0"; }
+enum { THREADS_IN_CHILDREN = 1 };
 #else
-enum { THREADS_IN_CHILDREN = 1, UNDER_TSAN = 0 };
-#endif
-#else
-enum { THREADS_IN_CHILDREN = 1, UNDER_TSAN = 0 };
+enum { THREADS_IN_CHILDREN = !UNDER_TSAN };
 #endif
 
 /* ---- children ---- */

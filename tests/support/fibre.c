@@ -4,21 +4,10 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include "support/sanitizers.h"
 #include "support/support.h"
 
 /* ---- what the sanitizers must be told ---- */
-
-#if defined(__SANITIZE_THREAD__)
-#define FIBRE_TSAN 1
-#elif defined(__SANITIZE_ADDRESS__)
-#define FIBRE_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FIBRE_TSAN 1
-#elif __has_feature(address_sanitizer)
-#define FIBRE_ASAN 1
-#endif
-#endif
 
 /* Of one side of a switch: the fibre, or the thread that it runs in. */
 struct side {
@@ -28,14 +17,14 @@ struct side {
   size_t size;
 };
 
-#if defined(FIBRE_TSAN)
+#if UNDER_TSAN
 #include <sanitizer/tsan_interface.h>
 static void side_init(struct side *side) { side->sanitizer = __tsan_create_fiber(0); }
 static void side_finish(struct side *side) { __tsan_destroy_fiber(side->sanitizer); }
 static void side_enter(struct side *side) { side->sanitizer = __tsan_get_current_fiber(); }
 static void before_switch(struct side *from, struct side *to, bool last) { __tsan_switch_to_fiber(to->sanitizer, 0); }
 static void after_switch(struct side *self, struct side *from) {}
-#elif defined(FIBRE_ASAN)
+#elif UNDER_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 static void side_init(struct side *side) {}
