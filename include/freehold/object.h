@@ -254,11 +254,39 @@ FH_API void fh_field_set(void *holder, void *cell, void *value);
 FH_API void fh_field_give(void *holder, void *cell, void *value);
 FH_API void *fh_field_take(void *holder, void *cell);
 
+/* In line: an empty field of a private object takes another object of the same owner. Everything else goes out of line, also if stamps
+ * are withheld. */
+#define FH__PRIVATE_BIT 0x40u
+static inline int fh__field_is_free(const fh_object *holder, const void *cell) {
+  void *old; /* read by nobody else */
+  if (!__builtin_expect((__atomic_load_n(&holder->fh__bias, __ATOMIC_RELAXED) ^ fh__tls.stamp) <= FH__BIAS_LOCAL_MAX, 1) ||
+      !__builtin_expect(__atomic_load_n(&holder->fh__shared, __ATOMIC_RELAXED) & FH__PRIVATE_BIT, 1))
+    return 0;
+  __builtin_memcpy(&old, cell, sizeof old);
+  return __builtin_expect(!old, 1);
+}
+/* `references`: what the owner's count of the value grows by; it stays below its most. */
+static inline int fh__field_fill(const void *holder, void *cell, void *value, uint32_t references) {
+  fh_object *object = (fh_object *)value;
+  if (!value || !fh__field_is_free((const fh_object *)holder, cell)) return 0;
+  uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) + references;
+  if (!__builtin_expect((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1)) return 0;
+  if (references) __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
+  __builtin_memcpy(cell, &value, sizeof value);
+  return 1;
+}
+static inline void fh__field_give(void *holder, void *cell, void *value) {
+  if (!fh__field_fill(holder, cell, value, 0)) fh_field_give(holder, cell, value);
+}
+static inline void fh__field_set(void *holder, void *cell, void *value) {
+  if (!fh__field_fill(holder, cell, value, 1)) fh_field_set(holder, cell, value);
+}
+
 /* fh_get(h, m): the field, borrowed until the guard ends, the field is written, or any safepoint.
  * fh_set(h, m, v), fh_give(h, m, v), fh_take(h, m), fh_clear(h, m): fh_field_* with the member's type checked. */
 #define fh_get(h, m) ((h)->m)
-#define fh_set(h, m, v) FH__STORE(fh_field_set, h, m, v, __COUNTER__)
-#define fh_give(h, m, v) FH__STORE(fh_field_give, h, m, v, __COUNTER__)
+#define fh_set(h, m, v) FH__STORE(fh__field_set, h, m, v, __COUNTER__)
+#define fh_give(h, m, v) FH__STORE(fh__field_give, h, m, v, __COUNTER__)
 #define fh_take(h, m) FH__TAKE(h, m, __COUNTER__)
 #define fh_clear(h, m) FH__STORE(fh_field_set, h, m, NULL, __COUNTER__)
 
