@@ -22,7 +22,7 @@ static void words_come_apart_and_together(void **state) {
   assert_int_equal(fh__local_of(FH__BIAS_MARK), 0); /* nobody's */
   fh_object object = {0};
   struct fh__birth birth = fh__header_birth(7, FH__PRIVATE);
-  fh__header_write(&object, &birth, fh__stamp_of(3));
+  fh__header_write(&object, &birth, 0, fh__stamp_of(3));
   assert_int_equal(object.fh__type, 7);
   assert_int_equal(object.fh__flags, 0);
   assert_int_equal(object.fh__lock, 0);
@@ -32,8 +32,9 @@ static void words_come_apart_and_together(void **state) {
   assert_int_equal(fh__owner_of(object.fh__bias), 3);
   assert_int_equal(fh__local_of(object.fh__bias), 1);
   birth = fh__header_birth(65535, 0);
-  fh__header_write(&object, &birth, fh__stamp_of(65534));
+  fh__header_write(&object, &birth, UINT32_MAX, fh__stamp_of(65534));
   assert_int_equal(object.fh__type, 65535);
+  assert_int_equal(object.fh__slot, UINT32_MAX);
   assert_true(fh__is_published(&object));
 }
 

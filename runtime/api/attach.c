@@ -183,6 +183,7 @@ void fh__unbind(struct fh__mutator *me) {
   do {
     finish_for_good(me);
     fh__producer_close(&me->producer);
+    fh__pool_trim(&me->pool, 0);
     fh__quarantine_flush(me);
     fh__account_settle(&me->account);
     me->heap = NULL;
@@ -230,6 +231,7 @@ static void check_may_leave(const struct fh__mutator *me, const char *call) {
 
 /* Off line, with nothing left behind that only this thread can do: what is merged on the way out may be finalizable. */
 static void leave_for_long(struct fh__mutator *me) {
+  if (FH__UNLIKELY(me->pool.count > FH__POOL_ASLEEP)) fh__pool_trim(&me->pool, FH__POOL_ASLEEP);
   while (FH__UNLIKELY(!fh__state_detach(&me->sync))) {
     finish_work(me);
     fh__critical_suspend(me); /* its safepoints took the innermost section again */

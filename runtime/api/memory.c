@@ -137,7 +137,7 @@ size_t fh_purge(size_t most) {
   size_t before = fh__system_resident();
   size_t enough = most && most < before ? before - most : 0;
   fh__safepoint_housekeep(me);
-  fh__backend_tidy();
+  fh__mutator_tidy(me);
   if (!enough || fh__system_resident() > enough) {
     fh__relief_purge_sleepers(me, enough);
     struct fh__sync_local *sync;

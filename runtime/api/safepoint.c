@@ -61,7 +61,7 @@ static void attend_to(struct fh__mutator *me, uint32_t bits) {
   if (bits & FH__ATTEND_FINALIZE) fh__ref_run_finalizers(me);
   if (bits & FH__ATTEND_FINALIZE) fh__pending_notify(me);
   if (bits & FH__ATTEND_LIMIT) fh__pressure_tell(me);
-  if (FH__UNLIKELY(bits & FH__ATTEND_PURGE)) fh__backend_tidy();
+  if (FH__UNLIKELY(bits & FH__ATTEND_PURGE)) fh__mutator_tidy(me);
 }
 
 static void run_once(struct fh__mutator *me) {

@@ -34,6 +34,8 @@ enum {
   FH__SEGMENT_RESERVE = FH__PICK(4, 1),        /* segments that a mutator keeps for pushes that find no memory */
   FH__CLAIM_ITEMS = FH__PICK(256, 2),          /* objects merged under one claim */
   FH__CREDIT_BYTES = FH__PICK(65536, 256),     /* bytes that a mutator draws from the global account at a time */
+  FH__POOL_MOST = 65536,                       /* blocks of dead objects that a running mutator keeps for newborns */
+  FH__POOL_ASLEEP = 256,                       /* ... that a mutator keeps while it is off line */
   FH__LIMBO_BATCH = FH__PICK(262144, 64),      /* default of fh_options.limbo_batch */
   FH__HEAP_DEBT = FH__PICK(4 << 20, 1024),     /* bytes freed for a sleeper before its heap is tidied in its place */
   FH__GC_THRESHOLD = FH__PICK(65536, 64),      /* default of fh_options.gc_threshold */

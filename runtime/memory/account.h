@@ -48,6 +48,14 @@ void fh__account_give_back(struct fh__account_local *local);
 /* At detach: the whole credit returns, so that a sleeping mutator holds none of the budget. */
 void fh__account_settle(struct fh__account_local *local);
 
+/* Takes bytes from the credit, or nothing and returns false if it has not so many. */
+FH__INLINE bool fh__account_take(struct fh__account_local *local, size_t bytes) {
+  int64_t credit = FH__LOAD(&local->credit, RELAXED) - (int64_t)bytes;
+  if (FH__UNLIKELY(credit < 0)) return false;
+  FH__STORE_(&local->credit, credit, RELAXED);
+  return true;
+}
+
 /* Takes bytes from the credit; false: it is overdrawn, and a draw must cover that, or the bytes be returned. */
 FH__INLINE bool fh__account_spend(struct fh__account_local *local, size_t bytes) {
   int64_t credit = FH__LOAD(&local->credit, RELAXED) - (int64_t)bytes;

@@ -5,7 +5,7 @@
  *
  *   fh__backend_alloc(n)          not zeroed, aligned to 16, NULL if there is no memory
  *   fh__backend_alloc_zeroed(n)
- *   fh__backend_alloc_small(n)    zeroed but for the first 16 bytes; n is 16, 32, 48 or 64
+ *   fh__backend_alloc_small(n)    not zeroed; n is 16, 32, 48 or 64
  *   fh__backend_realloc(p, n)     as realloc
  *   fh__backend_free(p)           any thread
  *   fh__backend_usable(p)         bytes that the block really has

@@ -10,7 +10,7 @@ typedef struct fh__heap fh__heap;
 
 static inline void *fh__backend_alloc(size_t n) { return malloc(n); }
 static inline void *fh__backend_alloc_zeroed(size_t n) { return calloc(1, n); }
-static inline void *fh__backend_alloc_small(size_t n) { return calloc(1, n); }
+static inline void *fh__backend_alloc_small(size_t n) { return malloc(n); }
 static inline void *fh__backend_realloc(void *block, size_t n) { return realloc(block, n); }
 static inline size_t fh__backend_usable(const void *block) { return malloc_usable_size((void *)(uintptr_t)block); }
 /* Under AddressSanitizer a block has just what was asked for; elsewhere a little more, which the account does not see. */

@@ -33,6 +33,7 @@ void fh__mutator_born(struct fh__mutator *mutator) {
 }
 
 void fh__mutator_destroy(struct fh__mutator *mutator) {
+  fh__pool_trim(&mutator->pool, 0);
   fh__quarantine_flush(mutator);
   fh__backend_free(mutator->quarantine);
   fh__producer_finish(&mutator->producer);
@@ -85,6 +86,11 @@ void fh__quarantine_flush(struct fh__mutator *me) {
     fh__backend_free(me->quarantine->block[i]);
     me->quarantine->block[i] = NULL;
   }
+}
+
+void fh__mutator_tidy(struct fh__mutator *me) {
+  fh__pool_trim(&me->pool, 0);
+  fh__backend_tidy();
 }
 
 /* ---- contracts ---- */

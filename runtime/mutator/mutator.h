@@ -50,6 +50,7 @@ struct fh__mutator {
   uint32_t birth_stamp;       /* of those that it makes */
   struct fh__track_local track;
   struct fh__account_local account;
+  struct fh__pool pool;
   struct fh__counters counters;
   struct fh__limbo_local limbo;
   struct fh__producer producer;
@@ -211,5 +212,7 @@ int64_t fh__mutator_count_live(const fh_type *type);
 /* Memory of destroyed objects. In checked builds it passes through a quarantine, poisoned. */
 void fh__mutator_free_block(struct fh__mutator *me, void *block, size_t bytes);
 void fh__quarantine_flush(struct fh__mutator *me);
+/* Its pools, and what the allocator keeps for the calling thread. */
+void fh__mutator_tidy(struct fh__mutator *me);
 
 #endif

@@ -15,12 +15,16 @@ struct fh__census_local {
 void fh__census_add_slow(struct fh__census_local *census, fh_type *type, int64_t n);
 void fh__census_finish(struct fh__census_local *census);
 
-FH__INLINE void fh__census_add(struct fh__census_local *census, fh_type *type, int64_t n) {
+/* False: nothing happened, it takes the slow way. */
+FH__INLINE bool fh__census_try_add(struct fh__census_local *census, const fh_type *type, int64_t n) {
   int64_t *page = census->page[type->census_page];
-  if (FH__LIKELY(page != NULL))
-    FH__BUMP(&page[type->census_at], n);
-  else
-    fh__census_add_slow(census, type, n);
+  if (FH__UNLIKELY(!page)) return false;
+  FH__BUMP(&page[type->census_at], n);
+  return true;
+}
+
+FH__INLINE void fh__census_add(struct fh__census_local *census, fh_type *type, int64_t n) {
+  if (!fh__census_try_add(census, type, n)) fh__census_add_slow(census, type, n);
 }
 
 FH__INLINE int64_t fh__census_read(const struct fh__census_local *census, uint32_t index) {

@@ -75,7 +75,7 @@ FH__INLINE bool fh__is_immortal(const fh_object *object) {
 /* The two halves of a newborn's header, a word each, so that it is written in two stores. The type prepares what of them is
  * the same for all instances; the stamp says that the maker owns one reference. */
 struct fh__birth {
-  uint64_t first;  /* type; no slot, no lock, no flags */
+  uint64_t first;  /* type; no lock, no flags; the slot is added */
   uint64_t second; /* shared: PRIVATE or nothing; the bias word is added */
 };
 FH__INLINE struct fh__birth fh__header_birth(uint32_t type, uint32_t shared) {
@@ -84,9 +84,10 @@ FH__INLINE struct fh__birth fh__header_birth(uint32_t type, uint32_t shared) {
   __builtin_memcpy(&birth, &header, sizeof birth);
   return birth;
 }
-FH__INLINE void fh__header_write(fh_object *object, const struct fh__birth *birth, uint32_t stamp) {
-  uint64_t second = birth->second | (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? (uint64_t)stamp << 32 : stamp);
-  __builtin_memcpy(object, &birth->first, sizeof birth->first);
+FH__INLINE void fh__header_write(fh_object *object, const struct fh__birth *birth, uint32_t slot, uint32_t stamp) {
+  const int shift = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 32 : 0;
+  uint64_t first = birth->first | (uint64_t)slot << shift, second = birth->second | (uint64_t)stamp << shift;
+  __builtin_memcpy(object, &first, sizeof first);
   __builtin_memcpy((char *)object + 8, &second, sizeof second);
 }
 

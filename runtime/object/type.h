@@ -5,10 +5,9 @@
 #define FH_OBJECT_TYPE_H
 
 #include "object/header.h"
-#include "memory/backend.h"
+#include "memory/pool.h"
 
 enum { FH__TYPES_MAX = 65535, FH__CENSUS_PAGE = 256, FH__CENSUS_PAGES = (FH__TYPES_MAX + 1) / FH__CENSUS_PAGE };
-enum { FH__SMALL_BYTES = 64 }; /* objects up to this size are zeroed in line */
 
 /* Shows the pairs of a weak-key map, each by its key, which is NULL if it is lost, and the cell of its value. */
 typedef void fh__pair_function(void *context, const fh_object *key, fh_object **value);

@@ -75,37 +75,95 @@ static void destroy(struct fh__mutator *me, fh_object *object) {
 
 /* ---- the short way ---- */
 
-/* Those that die together often are of one type, and lie in one chunk. */
-struct burial {
-  struct fh__chunk *chunk; /* of the last one; this mutator's */
-  fh_type *type;           /* of the last `count`, whose deaths are in no figure yet */
+/* Those that die together often are of one type, and lie in one chunk: what they change in figures and lists is written once for a lot
+ * of them. Others see the figures, which are not kept from them for long. */
+enum { LOT = 256 };
+struct lot {
+  fh_type *type; /* of all of it; NULL: there is none */
   size_t count;
+  void *first, *last;      /* blocks, linked as in a pool */
+  struct fh__chunk *chunk; /* of the last one; this mutator's */
+  uint32_t base;           /* the chunk's */
+  uint32_t free;           /* what is going to be chunk->free */
+  size_t elsewhere;        /* of `count`, those whose holes are written already */
 };
 
-static void end_lot(struct fh__mutator *me, struct burial *burial) {
-  if (burial->count) fh__ref_count_plain_deaths(me, burial->type, burial->count);
-  burial->count = 0;
+static void write_holes(struct lot *lot) {
+  if (lot->count == lot->elsewhere) return;
+  lot->chunk->free = lot->free;
+  lot->chunk->holes += (uint32_t)(lot->count - lot->elsewhere);
+  lot->elsewhere = lot->count;
 }
 
-/* Others see the figures: they are not kept from them for long. */
-enum { LOT = 256 };
+static void turn_to_chunk(struct lot *lot, struct fh__chunk *chunk) {
+  lot->chunk = chunk;
+  lot->base = chunk->base;
+  lot->free = chunk->free;
+}
 
-FH__INLINE void bury(struct fh__mutator *me, struct burial *burial, fh_object *object, fh_type *type) {
-  if (FH__LIKELY(type->tracked)) fh__track_forget_near(&me->track, &burial->chunk, object);
-  fh__backend_free(object);
-  if (FH__UNLIKELY(type != burial->type) || FH__UNLIKELY(burial->count >= LOT)) {
-    end_lot(me, burial);
-    burial->type = type;
+static __attribute__((noinline)) void end_lot(struct fh__mutator *me, struct lot *lot) {
+  if (!lot->type) return;
+  if (lot->type->tracked) write_holes(lot);
+  fh__ref_count_plain_deaths(me, lot->type, lot->count);
+  fh__pool_put_row(&me->pool, lot->first, lot->last, (uint32_t)lot->count, lot->type->small_size);
+  lot->type = NULL;
+}
+
+static __attribute__((noinline)) void begin_lot(struct fh__mutator *me, struct lot *lot, fh_object *last, fh_type *type) {
+  end_lot(me, lot);
+  lot->type = type;
+  lot->first = NULL;
+  lot->last = last;
+  lot->count = lot->elsewhere = 0;
+  turn_to_chunk(lot, lot->chunk);
+}
+
+/* The object's entry is not in the lot's chunk. Returns its place in that of the lot now, or FH__CHUNK_ENTRIES if it is done: in
+ * another mutator's chunk, which is so where all share one owner. */
+static __attribute__((noinline)) uint32_t find_entry(const struct fh__mutator *me, struct lot *lot, const fh_object *object) {
+  uint32_t slot = object->fh__slot;
+  struct fh__chunk *chunk = fh__track_chunk_of(slot);
+  fh__track_touch(slot); /* once is enough: no collection looks before all this is over */
+  write_holes(lot);
+  if (FH__UNLIKELY(chunk->owner != me->track.owner)) {
+    fh__track_forget_remote(chunk, slot);
+    lot->elsewhere++;
+    return FH__CHUNK_ENTRIES;
   }
-  burial->count++;
+  turn_to_chunk(lot, chunk);
+  return slot - chunk->base;
+}
+
+FH__INLINE void bury(struct fh__mutator *me, struct lot *lot, fh_object *object, fh_type *type) {
+  if (FH__UNLIKELY(type != lot->type) || FH__UNLIKELY(lot->count >= LOT)) begin_lot(me, lot, object, type);
+  if (FH__LIKELY(type->tracked)) {
+    uint32_t at = object->fh__slot - lot->base;
+    if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES)) at = find_entry(me, lot, object);
+    if (FH__LIKELY(at < FH__CHUNK_ENTRIES)) {
+      fh__chunk_put_hole(lot->chunk, at, lot->free);
+      lot->free = at + 1;
+    }
+  }
+  *(void **)(void *)object = lot->first;
+  lot->first = object;
+  lot->count++;
+}
+
+/* What is released may die, and its entry be in the lot's chunk. */
+static FH__COLD void release_slowly(struct fh__mutator *me, struct lot *lot, fh_object *child) {
+  end_lot(me, lot);
+  fh__release_slow(child);
 }
 
 /* Releases a child of what died. Returns it if it dies, too, and goes the short way: that is the caller's to do. */
-FH__INLINE fh_object *release_child(struct fh__mutator *me, fh_object *child) {
+FH__INLINE fh_object *release_child(struct fh__mutator *me, struct lot *lot, fh_object *child) {
   if (!child) return NULL;
   uint32_t bias = FH__LOAD(&child->fh__bias, RELAXED);
   if (FH__LIKELY(fh__ref_is_last_private(me, child, bias)) && FH__LIKELY(fh__type_of(child)->plain)) return child;
-  fh__release(child);
+  if (FH__LIKELY(((bias - 1) ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX))
+    FH__STORE_(&child->fh__bias, bias - 1, RELAXED);
+  else
+    release_slowly(me, lot, child);
   return NULL;
 }
 
@@ -122,21 +180,21 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
   enum { WAITING = 32 };
   fh_object *waiting[WAITING];
   unsigned count = 0;
-  struct burial burial = {.chunk = me->track.current};
+  struct lot lot = {.chunk = me->track.current};
   bool outer = !me->destroying;
   me->destroying = true;
   for (;;) {
     fh_type *type = fh__type_of(object);
     struct fh__near children = fh__cells_near(type, object);
-    bury(me, &burial, object, type);
-    object = release_child(me, children.first);
-    fh_object *second = release_child(me, children.second);
+    bury(me, &lot, object, type);
+    object = release_child(me, &lot, children.first);
+    fh_object *second = release_child(me, &lot, children.second);
     if (!object) object = second, second = NULL;
     if (second) {
       type = fh__type_of(second);
       children = fh__cells_near(type, second);
       if (!children.first && !children.second)
-        bury(me, &burial, second, type);
+        bury(me, &lot, second, type);
       else if (FH__LIKELY(count < WAITING))
         waiting[count++] = second;
       else
@@ -147,7 +205,7 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
       object = waiting[--count];
     }
   }
-  end_lot(me, &burial);
+  end_lot(me, &lot);
   if (!outer) return;
   destroy_dying(me);
   me->destroying = false;

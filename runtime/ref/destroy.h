@@ -46,7 +46,7 @@ bool fh__ref_finalize(struct fh__mutator *me, fh_object *object, const fh_type *
 void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object);
 /* The owner's last reference to a private object, none of which spilled, and nothing else set. */
 FH__INLINE bool fh__ref_is_last_private(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
-  return bias == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
+  return (bias | FH__BIAS_MARK) == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
 }
 /* What so many deaths of a plain type change in the figures. */
 FH__INLINE void fh__ref_count_plain_deaths(struct fh__mutator *me, fh_type *type, size_t count) {
@@ -54,25 +54,29 @@ FH__INLINE void fh__ref_count_plain_deaths(struct fh__mutator *me, fh_type *type
   fh__census_add(&me->census, type, -(int64_t)count);
   fh__account_return(&me->account, count * type->usable);
 }
-/* For the next one: it refers to something. */
+/* A private object of a plain type dies, and with it what only it referred to. */
 void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object);
+FH__INLINE bool fh__ref_is_childless(const fh_type *type, const fh_object *object) {
+  struct fh__near near = fh__cells_near(type, object);
+  return !((uintptr_t)near.first | (uintptr_t)near.second);
+}
 /* The common death in one piece: private, no application code: freed on the spot, and what only it referred to as well. False: it
- * is not such an object, and nothing happened. Checked builds take the long way, through the quarantine. */
+ * is not such an object, and nothing happened. Checked builds take the long way, through the quarantine. Calls are at the ends only, so
+ * that no registers are kept for them. */
 FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
   fh_type *type = fh__type_of(object);
   if (FH__CHECKED || FH__UNLIKELY(!type->plain)) return false;
-  if (FH__LIKELY(type->has_cells)) {
-    const char *base = (const char *)object;
-    const fh__cell *first = (const fh__cell *)(const void *)(base + type->near[0]);
-    const fh__cell *second = (const fh__cell *)(const void *)(base + type->near[1]);
-    if (FH__UNLIKELY(((uintptr_t)fh__cell_load(first) | (uintptr_t)fh__cell_load(second)) != 0)) {
-      fh__ref_die_with_children(me, object);
-      return true;
-    }
-    if (FH__LIKELY(type->tracked)) fh__track_forget(&me->track, object);
+  struct fh__chunk *chunk = me->track.current;
+  uint32_t at = object->fh__slot - chunk->base;
+  bool simple = fh__ref_is_childless(type, object) && (!type->tracked || at < FH__CHUNK_ENTRIES) && fh__pool_has_room(&me->pool, type->small_size);
+  if (FH__UNLIKELY(!simple) || FH__UNLIKELY(!fh__census_try_add(&me->census, type, -1))) {
+    fh__ref_die_with_children(me, object);
+    return true;
   }
-  fh__ref_count_plain_deaths(me, type, 1);
-  fh__backend_free(object);
+  if (FH__LIKELY(type->tracked)) fh__track_recycle(chunk, at);
+  fh__pool_put(&me->pool, object, type->small_size);
+  FH__BUMP(&me->counters.plain_deaths, 1);
+  fh__account_return(&me->account, type->usable);
   return true;
 }
 

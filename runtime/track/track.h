@@ -150,8 +150,8 @@ FH__INLINE void fh__chunk_reset(struct fh__chunk *chunk) {
 FH__INLINE bool fh__chunk_has_nothing(const struct fh__chunk *chunk) { return chunk->holes == chunk->bump - (chunk->base == 0); }
 FH__INLINE bool fh__chunk_is_unused(const struct fh__chunk *chunk) { return chunk->bump == (chunk->base == 0); }
 
-/* Gives the object an entry of the current chunk; false: it is full, take the slow way. */
-FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object) {
+/* Gives the object an entry of the current chunk, and returns its slot; 0: it is full, take the slow way. */
+FH__INLINE uint32_t fh__track_enter(struct fh__track_local *track, const fh_object *object) {
   struct fh__chunk *chunk = track->current;
   uint32_t at = chunk->free;
   if (at) {
@@ -160,17 +160,24 @@ FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object) 
     chunk->holes--;
   } else {
     at = chunk->bump;
-    if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES)) return false;
+    if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES)) return 0;
     chunk->bump = at + 1;
   }
   FH__STORE_(&chunk->entries[at], (uint64_t)(uintptr_t)object, RELAXED);
-  object->fh__slot = chunk->base + at;
-  return true;
+  return chunk->base + at;
+}
+FH__INLINE bool fh__track_add(struct fh__track_local *track, fh_object *object) {
+  uint32_t slot = fh__track_enter(track, object);
+  if (FH__LIKELY(slot)) object->fh__slot = slot;
+  return slot != 0;
 }
 
-/* The owner's own free list: the newest hole is filled first, while it is in the cache. */
+/* The owner's own free list: the newest hole is filled first, while it is in the cache. `next`: what chunk->free said so far. */
+FH__INLINE void fh__chunk_put_hole(struct fh__chunk *chunk, uint32_t at, uint32_t next) {
+  FH__STORE_(&chunk->entries[at], (uint64_t)next << 2 | 1, RELAXED);
+}
 FH__INLINE void fh__track_recycle(struct fh__chunk *chunk, uint32_t at) {
-  FH__STORE_(&chunk->entries[at], (uint64_t)chunk->free << 2 | 1, RELAXED);
+  fh__chunk_put_hole(chunk, at, chunk->free);
   chunk->free = at + 1;
   chunk->holes++;
 }

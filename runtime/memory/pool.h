@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Blocks of small objects that died while they were private, kept by their mutator for its next newborns of that size: making one object
+ * where another one died asks nothing of the allocator.
+ *
+ *   [pool.right]  a pool is used by whoever has the right to its mutator [state.right]
+ *   [pool.most]   a running mutator keeps FH__POOL_MOST blocks at most; one that goes off line FH__POOL_ASLEEP, and one without a
+ *                 thread none
+ *
+ * What is in a pool is nobody's: it is in no account and in no census. Builds that want to see each block's end have no pools: checked
+ * ones, which poison it, and those on the system's malloc. */
+#ifndef FH_MEMORY_POOL_H
+#define FH_MEMORY_POOL_H
+
+#include "base/config.h"
+#include "memory/backend.h"
+
+enum {
+  FH__SMALL_BYTES = 64, /* objects up to this size are zeroed in line, and pooled */
+  FH__SMALL_STEP = 16,
+#if defined(FH_ALLOCATOR_MALLOC)
+  FH__POOLS = 0
+#else
+  FH__POOLS = !FH__CHECKED
+#endif
+};
+
+struct fh__pool {
+  void *first[FH__SMALL_BYTES / FH__SMALL_STEP + 1]; /* by size, in steps; linked through the blocks */
+  uint32_t count;                                    /* of all sizes together */
+};
+
+void fh__pool_refuse_row(void *first, uint32_t count);
+/* Frees blocks until `most` are left. */
+void fh__pool_trim(struct fh__pool *pool, uint32_t most);
+
+/* The block that the next newborn of that size gets; NULL: there is none, and there never is one of size 0. */
+FH__INLINE void *fh__pool_first(const struct fh__pool *pool, size_t size) {
+  return FH__POOLS ? pool->first[size / FH__SMALL_STEP] : NULL;
+}
+/* Takes it out. Its contents are what they happen to be. */
+FH__INLINE void fh__pool_take(struct fh__pool *pool, const void *block, size_t size) {
+  void *next = *(void *const *)block;
+  __builtin_prefetch(next, 1);
+  pool->first[size / FH__SMALL_STEP] = next;
+  pool->count--;
+}
+
+/* `size`: of the allocation, if it is small, else 0. */
+FH__INLINE bool fh__pool_has_room(const struct fh__pool *pool, size_t size) { return FH__POOLS && size && pool->count < FH__POOL_MOST; }
+FH__INLINE void fh__pool_put(struct fh__pool *pool, void *block, size_t size) {
+  void **first = &pool->first[size / FH__SMALL_STEP];
+  *(void **)block = *first;
+  *first = block;
+  pool->count++;
+}
+
+/* `count` of them, linked from `first` to `last`. */
+FH__INLINE void fh__pool_put_row(struct fh__pool *pool, void *first, void *last, uint32_t count, size_t size) {
+  void **pooled = &pool->first[size / FH__SMALL_STEP];
+  if (!FH__POOLS || FH__UNLIKELY(!size) || FH__UNLIKELY(pool->count + count > FH__POOL_MOST)) {
+    fh__pool_refuse_row(first, count);
+    return;
+  }
+  *(void **)last = *pooled;
+  *pooled = first;
+  pool->count += count;
+}
+
+#endif
