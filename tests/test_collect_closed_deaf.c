@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Garbage of which nothing is left to do but to free its memory.
  *
- * Claims: it is taken exactly if all of it is of plain types, refers to nothing but itself, has no weak references, and is published or the
+ * Claims, of collections of everything and of young ones, which see it by a tally [scan.tally]: it is taken exactly if all of it is of plain types, refers to nothing but itself, has no weak references, and is published or the
  * collecting mutator's own [garbage.closed]; if it is not, nothing happened; what lives beside it in its chunks stays, and its entries
  * are used again; counts, accounts and the census agree afterwards, whatever is mixed.
  * Real: the whole runtime; collections happen only where a test asks for them. */
@@ -40,12 +40,25 @@ static struct plain *pair(void) {
   return a;
 }
 
+static uint32_t looked_at; /* this generation and the younger ones; all of it is young */
+static int look_at_all(void **state) {
+  looked_at = FH__OLD;
+  return runtime_setup_gc_off(state);
+}
+static int look_at_young(void **state) {
+  looked_at = FH__YOUNG;
+  return runtime_setup_gc_off(state);
+}
+#define in_both_ways(test)                                                   \
+  cmocka_unit_test_setup_teardown(test, look_at_all, runtime_teardown),      \
+      cmocka_unit_test_setup_teardown(test, look_at_young, runtime_teardown)
+
 /* Whether what is garbage now would be taken: it is found, and if it was taken it is given to the mutator, who finishes it. */
 static bool is_taken(size_t *count_out) {
   struct fh__mutator *me = fh__self();
   struct fh__scan scan;
   stop_and_merge();
-  fh__scan_begin(&scan, FH__OLD);
+  fh__scan_begin(&scan, looked_at);
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
   bool taken = fh__garbage_take_closed(me, &scan);
@@ -110,7 +123,25 @@ static void what_has_more_to_do_is_not(void **state) {
   expect_taken(false, 3);
 }
 
-static struct gate made = GATE, leave = GATE;
+static void what_lives_beside_it_may_be_anything(void **state) {
+  struct node *old = node_new(1); /* has a dealloc */
+  fh_collect(2);
+  struct plain *kept = pair(), *loose = pair();
+  struct node *live = node_new(2);
+  fh_weak *weak = fh_weak_new(kept);
+  fh_set(kept, right, kept);
+  fh_set(live, left, old);
+  fh_release(loose);
+  expect_taken(true, 2);
+  fh_release(pair());
+  fh_release(kept); /* has a weak reference */
+  expect_taken(false, 4);
+  fh_release(weak);
+  fh_release(live);
+  fh_release(old);
+}
+
+static struct gate made, leave;
 static void make_and_wait(void *unused) {
   fh_release(pair());
   gate_open(&made, 1);
@@ -121,6 +152,7 @@ static void anothers_private_garbage_is_not(void **state) {
   if (fh_design_get() != FH_DESIGN_BIASED) skip(); /* the others have none */
   struct companion companion;
   size_t found;
+  made = leave = (struct gate)GATE;
   companion_start(&companion, make_and_wait, NULL);
   gate_await(&made, 1);
   assert_false(is_taken(&found));
@@ -179,10 +211,11 @@ static void whatever_is_mixed_adds_up(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      with_runtime_gc_off(own_and_published_cycles_are_taken),
-      with_runtime_gc_off(what_refers_to_others_is_not),
-      with_runtime_gc_off(what_has_more_to_do_is_not),
-      with_runtime_gc_off(anothers_private_garbage_is_not),
+      in_both_ways(own_and_published_cycles_are_taken),
+      in_both_ways(what_refers_to_others_is_not),
+      in_both_ways(what_has_more_to_do_is_not),
+      in_both_ways(what_lives_beside_it_may_be_anything),
+      in_both_ways(anothers_private_garbage_is_not),
       with_runtime_gc_off(entries_are_used_again),
       with_runtime_gc_off(whatever_is_mixed_adds_up),
   };

@@ -4,41 +4,31 @@
 #include "object/cells.h"
 
 struct closing {
-  struct fh__mutator *me;
+  const struct fh__scan *scan;
   struct fh__garbage *list;
   int64_t outgoing; /* references to what is no garbage */
   bool plain;
 };
 
-/* Published garbage may be freed by anybody, private garbage by its owner. */
-static bool is_plain(const struct fh__mutator *me, const fh_object *object, const fh_type *type) {
-  uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
-  if (!type->plain || shared & FH__WEAK) return false;
-  return !(shared & FH__PRIVATE) || fh__owns(me, FH__LOAD(&object->fh__bias, RELAXED));
-}
-
-static int64_t count_references(const fh_object *object, const fh_type *type) {
-  struct fh__near near = fh__cells_near(type, object);
-  return (near.first != NULL) + (near.second != NULL);
-}
-
 static struct fh__chunk *chunk_of(const fh_object *object) { return fh__track_chunk_of(object->fh__slot); }
+
+/* ---- by a look at all of it ---- */
 
 static void look_at(void *context, fh_object *object) {
   struct closing *closing = context;
   if (FH__UNLIKELY(!closing->plain)) return;
   const fh_type *type = fh__type_of(object);
-  if (FH__UNLIKELY(!is_plain(closing->me, object, type))) {
+  if (FH__UNLIKELY(!fh__scan_is_plain(closing->scan, object, type))) {
     closing->plain = false;
     return;
   }
-  closing->outgoing += count_references(object, type) - fh__true_count(object);
+  closing->outgoing += fh__near_count(fh__cells_near(type, object)) - fh__true_count(object);
   closing->list->object[closing->list->count++] = object;
   chunk_of(object)->garbage++;
 }
 
 /* A chunk in which nothing lives is as good as new. */
-static void free_entry(fh_object *object) {
+static void free_entry(const fh_object *object) {
   struct fh__chunk *chunk = chunk_of(object);
   if (chunk->live == chunk->garbage)
     fh__chunk_reset(chunk);
@@ -46,39 +36,90 @@ static void free_entry(fh_object *object) {
     fh__track_recycle(chunk, object->fh__slot - chunk->base);
 }
 
-bool fh__garbage_take_closed(struct fh__mutator *me, struct fh__scan *scan) {
-  size_t room = (size_t)(scan->objects - scan->marked);
-  struct closing closing = {.me = me, .plain = true, .list = fh__backend_alloc(sizeof *closing.list + room * sizeof(fh_object *))};
-  if (!closing.list) return false;
-  *closing.list = (struct fh__garbage){.generation = scan->generation, .closed = true};
+static bool take_seen(const struct fh__scan *scan, struct fh__garbage *list) {
+  struct closing closing = {.scan = scan, .plain = true, .list = list};
   fh__scan_unmarked(scan, look_at, &closing);
-  struct fh__garbage *list = closing.list;
-  if (!closing.plain || closing.outgoing) {
-    for (size_t i = 0; i < list->count; i++) chunk_of(list->object[i])->garbage--;
+  bool closed = closing.plain && !closing.outgoing;
+  for (size_t i = 0; i < list->count; i++) {
+    if (closed)
+      free_entry(list->object[i]);
+    else
+      chunk_of(list->object[i])->garbage--;
+  }
+  return closed;
+}
+
+/* ---- by the tally ---- */
+
+static void take_all_in(const struct fh__scan *scan, struct fh__chunk *chunk, struct fh__garbage *list) {
+  const int32_t *refs = &scan->refs[chunk->base];
+  size_t before = list->count, count = before;
+  for (uint32_t at = 0; at < chunk->bump; at++) {
+    uint64_t entry = chunk->entries[at];
+    list->object[count] = fh__entry_object(entry);
+    count += fh__entry_is_object(entry) && refs[at] != FH__SCAN_MARKED;
+  }
+  list->count = count;
+  chunk->garbage = (uint32_t)(count - before);
+  if (chunk->garbage == chunk->live) {
+    fh__chunk_reset(chunk);
+    return;
+  }
+  for (uint32_t at = 0; at < chunk->bump; at++)
+    if (fh__entry_is_object(chunk->entries[at]) && refs[at] != FH__SCAN_MARKED) fh__track_recycle(chunk, at);
+}
+
+static bool take_tallied(const struct fh__scan *scan, struct fh__garbage *list) {
+  struct fh__chunk *chunk;
+  if (scan->others || scan->outgoing) return false;
+  for (FH__EACH_COVERED(scan, chunk))
+    if (chunk->live) take_all_in(scan, chunk, list);
+  return true;
+}
+
+/* ---- taking and freeing ---- */
+
+bool fh__garbage_take_closed(struct fh__mutator *me, struct fh__scan *scan) {
+  size_t room = (size_t)(scan->objects - scan->marked) + 1; /* one more is written, and not counted */
+  struct fh__garbage *list = fh__backend_alloc(sizeof *list + room * sizeof(fh_object *));
+  if (!list) return false;
+  *list = (struct fh__garbage){.generation = scan->generation, .closed = true};
+  if (scan->tallied == scan->marked ? !take_tallied(scan, list) : !take_seen(scan, list)) {
     fh__backend_free(list);
     return false;
   }
-  for (size_t i = 0; i < list->count; i++) free_entry(list->object[i]);
   list->next = me->garbage;
   me->garbage = list;
   return true;
 }
 
-/* Much of it is of one type in a row: counted together. */
-static size_t free_row(struct fh__mutator *me, fh_object *const *object, size_t most) {
+enum { LOT = 256 };
+
+/* Frees the first ones of one type, up to `most`: they are counted together. What was private goes to the pool in a row: newborns want as
+ * many blocks soon. */
+static size_t free_lot(struct fh__mutator *me, fh_object *const *object, size_t most) {
   fh_type *type = fh__type_of(object[0]);
-  size_t row = 0;
-  for (; row < most && fh__type_of(object[row]) == type; row++) {
-    if (row + FH__PREFETCH < most) __builtin_prefetch(object[row + FH__PREFETCH], 1);
-    if (FH__CHECKED) FH__OR(&object[row]->fh__flags, FH__FLAG_DEAD, RELAXED);
-    fh__mutator_free_block(me, object[row], type->usable);
+  void *first = NULL, **last = &first;
+  size_t lot = 0;
+  uint32_t row = 0;
+  for (; lot < most && lot < LOT && fh__type_of(object[lot]) == type; lot++) {
+    if (lot + FH__PREFETCH < most) __builtin_prefetch(object[lot + FH__PREFETCH], 1);
+    if (FH__CHECKED) FH__OR(&object[lot]->fh__flags, FH__FLAG_DEAD, RELAXED);
+    if (FH__POOLS && FH__LIKELY(!fh__is_published(object[lot]))) {
+      *last = object[lot];
+      last = (void **)(void *)object[lot];
+      row++;
+    } else {
+      fh__mutator_free_block(me, object[lot], type->usable);
+    }
   }
-  fh__census_add(&me->census, type, -(int64_t)row);
-  fh__account_return(&me->account, row * type->usable);
-  return row;
+  if (row) fh__pool_put_row(&me->pool, first, (void *)last, row, type->small_size);
+  fh__census_add(&me->census, type, -(int64_t)lot);
+  fh__account_return(&me->account, lot * type->usable);
+  return lot;
 }
 
 void fh__garbage_free_closed(struct fh__mutator *me, const struct fh__garbage *list) {
-  for (size_t i = 0; i < list->count;) i += free_row(me, &list->object[i], list->count - i);
+  for (size_t i = 0; i < list->count;) i += free_lot(me, &list->object[i], list->count - i);
   FH__BUMP(&me->counters.destroyed, list->count);
 }

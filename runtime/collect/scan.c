@@ -48,6 +48,8 @@ static uint32_t crew_for(const struct fh__scan *scan) {
 void fh__scan_begin(struct fh__scan *scan, uint32_t generation) {
   fh__ephemerons_reached = NULL;
   *scan = (struct fh__scan){.generation = generation,
+                            .stamp = fh__self()->stamp,
+                            .tallied = UINT64_MAX,
                             .entries = (size_t)fh__track.limit * FH__CHUNK_ENTRIES,
                             .refs = fh__track.scratch.refs,
                             .stack = fh__track.scratch.stack};
@@ -85,7 +87,8 @@ void fh__scan_end(struct fh__scan *scan) {
 }
 
 void fh__walk_init(struct fh__walk *walk, struct fh__scan *scan, uint32_t worker, fh_object **stack) {
-  *walk = (struct fh__walk){.refs = scan->refs, .scan = scan, .worker = worker, .stack = stack};
+  *walk = (struct fh__walk){
+      .refs = scan->refs, .scan = scan, .stamp = scan->stamp, .settles = scan->settles, .worker = worker, .stack = stack};
   for (int i = 0; i < FH__PREFETCH; i++) walk->object[i] = walk->known[i] = &fh__walk_dummy;
 }
 
@@ -109,10 +112,38 @@ FH__INLINE void add_refs(int32_t *refs, int32_t n, unsigned how) {
     *refs += n;
 }
 
+/* [scan.tally] */
+struct seen {
+  int32_t count;
+  bool plain;
+};
+
+/* The usual young object is the collecting mutator's own, and was never shown to anybody. */
+FH__INLINE struct seen look(const struct fh__walk *walk, const fh_object *object, const fh_type *type) {
+  uint32_t bias = FH__LOAD(&object->fh__bias, RELAXED), shared = FH__LOAD(&object->fh__shared, RELAXED);
+  uint32_t more = (bias | FH__BIAS_MARK) ^ walk->stamp;
+  if (FH__LIKELY(more <= FH__BIAS_LOCAL_MAX) && FH__LIKELY(shared == FH__PRIVATE)) return (struct seen){(int32_t)more + 1, type->plain};
+  return (struct seen){fh__walk_count(object), fh__scan_is_plain(walk->scan, object, type)};
+}
+
+FH__INLINE void tally(struct fh__walk *walk, struct seen seen, struct fh__near near, int sign) {
+  if (FH__LIKELY(seen.plain))
+    walk->outgoing += sign * (fh__near_count(near) - seen.count);
+  else
+    walk->others += sign;
+}
+
+static void add_tally(struct fh__scan *scan, const struct fh__walk *walk) {
+  FH__ADD(&scan->outgoing, walk->outgoing, RELAXED); /* sums, which are read after the pass */
+  FH__ADD(&scan->others, walk->others, RELAXED);
+}
+
+/* Places of few generations are few enough to be in the cache, so that only the children's headers are waited for. */
 FH__INLINE void subtract_child(struct fh__walk *walk, fh_object *child, unsigned how) {
-  uint32_t leaving = fh__walk_leaving_slot(walk);
-  if (!(how & CREW) || leaving) add_refs(&walk->refs[leaving], -1, how); /* nobody reads place 0; a crew would meet there */
-  fh__walk_turn(walk, child, how & PARTIAL);
+  uint32_t slot = how & PARTIAL ? fh__walk_turn_once(walk, child) : fh__walk_leaving_slot(walk);
+  if (!(how & PARTIAL)) fh__walk_turn(walk, child, false);
+  if (how & PARTIAL && !fh__scan_covers(walk->scan, slot)) return;
+  if (!(how & CREW) || slot) add_refs(&walk->refs[slot], -1, how); /* nobody reads place 0; a crew would meet there */
 }
 
 /* What a pass does with a cell, for each way. */
@@ -129,15 +160,24 @@ FH__INLINE void subtract_child(struct fh__walk *walk, fh_object *child, unsigned
 
 CELL_IN_ALL_WAYS(subtract)
 
-#define EACH_CELL(walk_cells, object, how, pass, context)                                                                \
-  walk_cells(fh__type_of(object), (object),                                                                              \
+#define EACH_CELL(walk_cells, type, object, how, pass, context)                                                          \
+  walk_cells((type), (object),                                                                                           \
                  (how) == 0 ? pass : (how) == PARTIAL ? pass##_partial : (how) == CREW ? pass##_crew : pass##_both, (context))
 
-FH__INLINE void subtract_object(struct fh__walk *walk, struct fh__chunk *chunk, uint32_t at, unsigned how) {
-  fh_object *object = fh__entry_object(chunk->entries[at]);
-  add_refs(&walk->refs[chunk->base + at], fh__walk_count(object), how);
-  if (walk->scan->settles && FH__UNLIKELY(fh__is_candidate(object)) && !fh__candidate_settle(object)) fh__track_touch(chunk->base);
-  EACH_CELL(fh__cells_each, object, how, subtract_cell, walk);
+FH__INLINE void subtract_object(struct fh__walk *walk, const struct fh__chunk *chunk, uint32_t at, fh_object *object, unsigned how) {
+  const fh_type *type = fh__type_of(object);
+  struct seen seen = how & PARTIAL ? look(walk, object, type) : (struct seen){.count = fh__walk_count(object)};
+  add_refs(&walk->refs[chunk->base + at], seen.count, how);
+  if (walk->settles && FH__UNLIKELY(fh__is_candidate(object)) && !fh__candidate_settle(object)) fh__track_touch(chunk->base);
+  if (FH__LIKELY(type->plain)) {
+    struct fh__near near = fh__cells_near_some(type, object); /* what has none is not tracked */
+    if (how & PARTIAL) tally(walk, seen, near, 1);
+    if (near.first) subtract_child(walk, near.first, how);
+    if (near.second) subtract_child(walk, near.second, how);
+  } else {
+    if (how & PARTIAL) walk->others++;
+    EACH_CELL(fh__cells_each, type, object, how, subtract_cell, walk);
+  }
 }
 
 FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsigned how) {
@@ -149,7 +189,7 @@ FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, u
     uint64_t entry = FH__LOAD(&chunk->entries[at], ACQUIRE); /* partner: who left a tombstone [track.recycle] */
     if (FH__LIKELY(fh__entry_is_object(entry))) {
       live++;
-      subtract_object(walk, chunk, at, how);
+      subtract_object(walk, chunk, at, fh__entry_object(entry), how);
     } else if (entry == FH__TRACK_TOMB) {
       fh__track_recycle(chunk, at); /* [track.recycle]: the world is stopped, so no stranger is about to write here */
     }
@@ -167,6 +207,7 @@ FH__INLINE void subtract_chunks(struct fh__scan *scan, uint32_t worker, unsigned
   while ((chunk = take_chunk(scan, &number, how))) subtract_chunk(&walk, chunk, how);
   for (int i = 0; i < 2 * FH__PREFETCH; i++) subtract_child(&walk, &fh__walk_dummy, how);
   FH__ADD(&scan->objects, walk.objects, RELAXED); /* a sum, which is read after the pass */
+  add_tally(scan, &walk);
 }
 
 static bool is_partial(const struct fh__scan *scan) { return scan->generation < (fh__track.frozen ? FH__FROZEN : FH__OLD); }
@@ -217,7 +258,16 @@ FH__INLINE void mark_stack(struct fh__walk *walk, unsigned how) {
   while (walk->depth) {
     if (how & CREW && FH__UNLIKELY(walk->depth > 2 * FH__SHELF_ITEMS)) fh__shelf_offer(&shelves[walk->worker], walk->stack, &walk->depth);
     fh_object *object = walk->stack[--walk->depth];
-    EACH_CELL(fh__cells_each_strong, object, how, mark_cell, walk);
+    const fh_type *type = fh__type_of(object);
+    if (FH__LIKELY(type->plain)) {
+      struct fh__near near = fh__cells_near_some(type, object);
+      if (how & PARTIAL) tally(walk, look(walk, object, type), near, -1);
+      if (near.first) mark_child(walk, near.first, how);
+      if (near.second) mark_child(walk, near.second, how);
+    } else {
+      if (how & PARTIAL) walk->others--;
+      EACH_CELL(fh__cells_each_strong, type, object, how, mark_cell, walk);
+    }
   }
 }
 
@@ -225,8 +275,9 @@ FH__INLINE void mark_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsig
   int32_t *refs = &walk->refs[chunk->base];
   uint32_t end = chunk->live ? chunk->bump : 0;
   for (uint32_t at = 0; at < end; at++) {
+    if (FH__LIKELY(FH__LOAD(&refs[at], RELAXED) <= 0)) continue;
     uint64_t entry = chunk->entries[at];
-    if (FH__LOAD(&refs[at], RELAXED) <= 0 || !fh__entry_is_object(entry) || !claim(&refs[at], how)) continue;
+    if (!fh__entry_is_object(entry) || !claim(&refs[at], how)) continue;
     push(walk, fh__entry_object(entry));
     mark_stack(walk, how);
   }
@@ -307,6 +358,7 @@ static void mark_by_crew(void *context, uint32_t worker) {
   else
     mark_with_others(&walk, CREW);
   FH__ADD(&scan->marked, walk.objects, RELAXED); /* a sum, which is read after the pass */
+  add_tally(scan, &walk);
   if (worker) fh__track_unreserve(stack, bytes);
 }
 
@@ -318,6 +370,7 @@ static void mark_alone(struct fh__scan *scan) {
   else
     mark_chunks(&walk, 0);
   scan->marked = walk.objects;
+  add_tally(scan, &walk);
 }
 
 void fh__scan_mark(struct fh__scan *scan) {
@@ -329,6 +382,7 @@ void fh__scan_mark(struct fh__scan *scan) {
     fh__crew_run(scan->crew, mark_by_crew, scan);
   else
     mark_alone(scan);
+  if (is_partial(scan)) scan->tallied = scan->marked;
 }
 
 /* ---- after mark ---- */

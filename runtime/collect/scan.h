@@ -10,6 +10,9 @@
  *   [scan.scratch]  outside of a scan all of fh__track.scratch.refs is zero
  *   [scan.refs]  after subtract, refs >= 0 for every tracked object: internal references are part of the count
  *
+ *   [scan.tally]  if only young generations are looked at, both passes add up, over plain objects, references less counts, and over the
+ *                 others how many there are: subtract all of them, mark takes away those that it marks. What is left is the garbage's
+ *
  * A *linear* scan goes over all chunks of its generations, with the help of the crew if there are many. One *from candidates*
  * (collect/candidates.c) gathers what candidates reach, and looks at that alone. */
 #ifndef FH_COLLECT_SCAN_H
@@ -32,6 +35,10 @@ struct fh__scan {
   uint64_t objects;    /* tracked objects seen */
   uint64_t marked;     /* of these, alive; of several workers, after the pass */
   uint64_t pairs;      /* of weak-key maps, looked at while marking (collect/ephemeron.h) */
+  int64_t outgoing;    /* [scan.tally], if `tallied` is still `marked`: references from garbage to what lives, */
+  int64_t others;      /* and garbage that is not plain */
+  uint64_t tallied;    /* what was marked then; UINT64_MAX: there is no tally */
+  uint32_t stamp;      /* of the collecting mutator */
   uint32_t generation; /* this one and the younger ones are looked at */
   bool settles;        /* candidates that it sees are settled (ref/candidate.h) */
   bool strays;         /* writes refs of objects that it does not cover */
@@ -46,6 +53,13 @@ struct fh__scan {
 /* In refs. No difference of counts comes near them. */
 #define FH__SCAN_MARKED INT32_MIN
 #define FH__SCAN_IMMORTAL (1 << 28)
+
+/* It can be freed as it is, once it is garbage: nothing has to be told, and the collecting mutator may, because it is published or its own. */
+FH__INLINE bool fh__scan_is_plain(const struct fh__scan *scan, const fh_object *object, const fh_type *type) {
+  uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
+  if (!type->plain || shared & FH__WEAK) return false;
+  return !(shared & FH__PRIVATE) || fh__owner_of(FH__LOAD(&object->fh__bias, RELAXED) ^ scan->stamp) == 0;
+}
 
 /* One scan at a time: it takes the scratch [scan.scratch]. */
 void fh__scan_begin(struct fh__scan *scan, uint32_t generation);

@@ -61,17 +61,22 @@ FH__INLINE void fh__cells_each_strong(const fh_type *type, fh_object *object, fh
     fh__cells_traverse(type, object, each, context);
 }
 
-/* What an object of a plain type refers to. */
+/* What an object of a plain type with cells refers to. */
 struct fh__near {
   fh_object *first, *second;
 };
-FH__INLINE struct fh__near fh__cells_near(const fh_type *type, const fh_object *object) {
+FH__INLINE struct fh__near fh__cells_near_some(const fh_type *type, const fh_object *object) {
   struct fh__near near = {NULL, NULL};
-  if (FH__UNLIKELY(!type->has_cells)) return near;
   const char *base = (const char *)object;
   near.first = fh__cell_load((const fh__cell *)(const void *)(base + type->near[0]));
   if (FH__LIKELY(type->near[1] != type->near[0])) near.second = fh__cell_load((const fh__cell *)(const void *)(base + type->near[1]));
   return near;
 }
+
+/* The same of a type that may have no cells. */
+FH__INLINE struct fh__near fh__cells_near(const fh_type *type, const fh_object *object) {
+  return FH__LIKELY(type->has_cells) ? fh__cells_near_some(type, object) : (struct fh__near){NULL, NULL};
+}
+FH__INLINE int64_t fh__near_count(struct fh__near near) { return (near.first != NULL) + (near.second != NULL); }
 
 #endif
