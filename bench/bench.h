@@ -93,6 +93,7 @@ void compare(struct result *result, const struct comparison *comparison);
 /* ---- crews: threads that start together ---- */
 
 extern bool pin_crews; /* --pin: each thread on a processor of its own, for machines on which others work, too */
+extern unsigned long_seconds; /* of limit.slowdown */
 
 typedef void (*crew_body)(unsigned index, void *context, uint64_t n);
 

@@ -7,7 +7,6 @@
  * frees a graph. A reload ends when the old graph is gone, on either side. */
 #include "bench.h"
 
-
 enum { RECORDS = 50000, EDGES = 4, NAME_BYTES = 24, LIMIT_PERCENT = 120 };
 
 struct name {
@@ -164,7 +163,45 @@ static void measure_throughput(struct result *result) {
   fh_collect(2);
 }
 
+/* ---- for a long time ---- */
+
+enum { PARTS = 10 };
+
+/* How many reloads an hour of this part of the time would see. */
+static double live_at_limit(struct reloading *reloading, double seconds) {
+  const uint64_t begun = now_ns();
+  uint64_t reloads = 0, spent;
+  do {
+    reload(reloading);
+    reloads++;
+    spent = now_ns() - begun;
+  } while ((double)spent < 1e9 * seconds);
+  return 3600e9 * (double)reloads / (double)spent;
+}
+
+static void measure_slowdown(struct result *result) {
+  struct reloading reloading = {.name = must_register(&name_spec),
+                                .record = must_register(&record_spec),
+                                .catalog = must_register(&catalog_spec),
+                                .random = 1};
+  double an_hour[PARTS], resident[PARTS];
+  reload(&reloading);
+  reloading.limit = (size_t)live_bytes() / 100 * LIMIT_PERCENT;
+  expect(fh_limits_set(0, reloading.limit) == FH_OK, "the limit can be set");
+  for (unsigned i = 0; i < PARTS; i++) {
+    an_hour[i] = live_at_limit(&reloading, long_seconds / (double)PARTS);
+    resident[i] = resident_mb();
+  }
+  expect(fh_limits_set(0, 0) == FH_OK, "the limit can be lifted");
+  result_add(result, an_hour[0] / an_hour[PARTS - 1]);
+  snprintf(result->beside, sizeof result->beside, "%u s; first %.0f reloads an hour, last %.0f; %.0f MB, %.0f", long_seconds, an_hour[0],
+           an_hour[PARTS - 1], resident[0], resident[PARTS - 1]);
+  fh_drop(&reloading.now);
+  fh_collect(2);
+}
+
 const struct figure limit_figures[] = {
     {"limit.throughput_at_limit", "x", AT_LEAST, 0.5, measure_throughput},
+    {"limit.slowdown", "x", AT_MOST, 1.1, measure_slowdown},
     {NULL, NULL, REPORTED, 0, NULL},
 };

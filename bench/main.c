@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FIGURES_MAX = 64, SHUTDOWN_MS = 10000 };
+enum { FIGURES_MAX = 64, SHUTDOWN_MS = 10000, SECONDS_MAX = 100000 };
+unsigned long_seconds = 5;
 
 struct choice {
   const char *json; /* a file, or NULL */
@@ -22,10 +23,11 @@ static const struct figure *const families[] = {count_figures,   object_figures,
                                                 instruction_figures, design_figures, fork_figures};
 
 static const char usage_text[] =
-    "usage: fh-bench [--json FILE] [--rounds N] [--pin] [--list] [NAME...]\n"
+    "usage: fh-bench [--json FILE] [--rounds N] [--seconds N] [--pin] [--list] [NAME...]\n"
     "  NAME      a figure, or the beginning of names: count, gc.full; none: all\n"
     "  --json    also writes {\"name\": median, ...} to FILE\n"
     "  --rounds  interleaved rounds a figure, 1 to 101; default 9\n"
+    "  --seconds how long limit.slowdown lives at its limit, 1 to 100000; default 5\n"
     "  --pin     two threads that are measured together get a processor each\n"
     "  --list    only prints the names and what they should reach\n";
 
@@ -65,11 +67,11 @@ static const char *option_value(int argc, char **argv, int *i) {
   return argv[++*i];
 }
 
-static unsigned parse_rounds(const char *text) {
+static unsigned parse_number(const char *option, const char *text, long most) {
   char *end = NULL;
-  const long rounds = strtol(text, &end, 10);
-  if (end == text || *end || rounds < 1 || rounds > ROUNDS_MAX) die("--rounds wants 1 to %d, not \"%s\"", ROUNDS_MAX, text);
-  return (unsigned)rounds;
+  const long number = strtol(text, &end, 10);
+  if (end == text || *end || number < 1 || number > most) die("%s wants 1 to %ld, not \"%s\"", option, most, text);
+  return (unsigned)number;
 }
 
 /* Names may stand before, between and behind the options; they are gathered at the front of argv. */
@@ -81,7 +83,9 @@ static struct choice parse(int argc, char **argv) {
     else if (!strcmp(argv[i], "--json"))
       choice.json = option_value(argc, argv, &i);
     else if (!strcmp(argv[i], "--rounds"))
-      choice.rounds = parse_rounds(option_value(argc, argv, &i));
+      choice.rounds = parse_number("--rounds", option_value(argc, argv, &i), ROUNDS_MAX);
+    else if (!strcmp(argv[i], "--seconds"))
+      long_seconds = parse_number("--seconds", option_value(argc, argv, &i), SECONDS_MAX);
     else if (!strcmp(argv[i], "--pin"))
       pin_crews = true;
     else if (!strcmp(argv[i], "--list"))
