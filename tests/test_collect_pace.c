@@ -3,7 +3,8 @@
  *
  * Claims: a pause above the goal brings the young threshold down, one of half the goal or less lets it up again, in between it stays;
  * it never leaves its bounds, nor moves by more than a factor of two; a share of old collections above the goal stretches their
- * due, one below it relaxes, both within bounds; without goals nothing moves; work stays in proportion; the driver measures what it
+ * due, one below it relaxes, both within bounds; without a goal young collections that find nothing make the threshold grow to four times
+ * what was set, and one that finds something brings it back; work stays in proportion; the driver measures what it
  * says: young pauses only, old collections that were due only, none while memory is short. Real: the arithmetic; for the driver
  * the whole runtime, with durations made up. */
 #include "support/support.h"
@@ -16,9 +17,14 @@ enum { MS = 1000000 };
 
 /* ---- the young threshold ---- */
 
-static void without_a_goal_the_threshold_is_what_was_set(void **state) {
-  assert_true(fh__pace_young(17, 65536, UINT64_MAX, 0) == 65536);
-  assert_true(fh__pace_young(65536, 65536, 0, 0) == 65536);
+static void who_finds_nothing_waits_longer(void **state) {
+  assert_true(fh__pace_patience(65536, 65536, true) == 65536);
+  assert_true(fh__pace_patience(65536, 65536, false) == 2 * 65536);
+  assert_true(fh__pace_patience(2 * 65536, 65536, false) == 4 * 65536);
+  assert_true(fh__pace_patience(4 * 65536, 65536, false) == 4 * 65536);
+  assert_true(fh__pace_patience(4 * 65536, 65536, true) == 65536);
+  assert_true(fh__pace_patience(4 * 65536, 100, false) == 400); /* it was set lower meanwhile */
+  assert_true(fh__pace_patience(17, 65536, false) == 65536);
 }
 
 static void a_long_pause_brings_the_threshold_down(void **state) {
@@ -123,6 +129,28 @@ static void young_pauses_move_the_young_threshold(void **state) {
   fh_gc_enable();
 }
 
+static void young_collections_that_find_nothing_come_less_often(void **state) {
+  fh_gc_disable();
+  uint64_t set = fh__collector.threshold[FH__YOUNG];
+  fh_gc_event nothing = event_of(0, MS), something = nothing, middle = event_of(1, MS);
+  something.found = 1;
+  fh__collect_keep_pace(&nothing, false, 0); /* asked for by somebody: says nothing */
+  assert_true(fh__collector.young_due == set);
+  fh__collect_keep_pace(&nothing, true, 0);
+  fh__collect_keep_pace(&middle, true, 0);
+  assert_true(fh__collector.young_due == 2 * set && fh__track.due == 2 * set && stats_now().young_due == 2 * set);
+  for (int i = 0; i < 3; i++) fh__collect_keep_pace(&nothing, true, 0);
+  assert_true(fh__collector.young_due == 4 * set);
+  fh__pressure.level = FH_MEMORY_SOFT; /* nothing is put off now */
+  fh__collect_keep_pace(&nothing, true, 0);
+  fh__pressure.level = FH_MEMORY_EASED;
+  assert_true(fh__collector.young_due == set);
+  fh__collect_keep_pace(&nothing, true, 0);
+  fh__collect_keep_pace(&something, false, 0); /* whoever asked for it: there is garbage */
+  assert_true(fh__collector.young_due == set && fh__track.due == set);
+  fh_gc_enable();
+}
+
 static void old_collections_that_were_due_move_the_stretch(void **state) {
   fh_gc_disable();
   fh__collect_arm(1000000);
@@ -152,7 +180,7 @@ static void old_collections_that_were_due_move_the_stretch(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(without_a_goal_the_threshold_is_what_was_set),
+      cmocka_unit_test(who_finds_nothing_waits_longer),
       cmocka_unit_test(a_long_pause_brings_the_threshold_down),
       cmocka_unit_test(a_short_pause_lets_it_up_again),
       cmocka_unit_test(between_half_the_goal_and_the_goal_it_stays),
@@ -164,6 +192,7 @@ int main(void) {
       cmocka_unit_test(no_goal_means_no_stretch),
       cmocka_unit_test(a_due_is_stretched_exactly),
       with_runtime(young_pauses_move_the_young_threshold),
+      with_runtime(young_collections_that_find_nothing_come_less_often),
       with_runtime(old_collections_that_were_due_move_the_stretch),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

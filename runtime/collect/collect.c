@@ -189,15 +189,24 @@ static void note_outcome(fh_gc_event *event, const struct tally *before) {
   if (event->failed) FH__BUMP(&fh__collector.failures[event->generation], 1);
 }
 
+static uint64_t next_young_due(const fh_gc_event *event, bool was_due) {
+  uint64_t due = fh__collector.young_due, set = FH__LOAD(&fh__collector.threshold[FH__YOUNG], RELAXED);
+  uint64_t goal_ns = (uint64_t)fh__shared.options.gc_pause_us * 1000u;
+  if (goal_ns) return fh__pace_young(due, set, event->pause_ns, goal_ns);
+  if (fh__pressure_is_on()) return set;
+  return was_due || event->found ? fh__pace_patience(due, set, event->found != 0) : due;
+}
+
+static void arm_next_young(const fh_gc_event *event, bool was_due) {
+  uint64_t next = next_young_due(event, was_due);
+  FH__STORE_(&fh__collector.young_due, next, RELAXED);
+  FH__STORE_(&fh__track.due, next, RELAXED);
+}
+
 /* In the stop, at its end. Old collections that nobody asked for are what the goal for the overhead is about. */
 void fh__collect_keep_pace(const fh_gc_event *event, bool was_due, uint64_t now) {
   const fh_options *options = &fh__shared.options;
-  if (event->generation == FH__YOUNG) {
-    uint64_t set = FH__LOAD(&fh__collector.threshold[FH__YOUNG], RELAXED);
-    uint64_t next = fh__pace_young(fh__collector.young_due, set, event->pause_ns, (uint64_t)options->gc_pause_us * 1000u);
-    FH__STORE_(&fh__collector.young_due, next, RELAXED);
-    FH__STORE_(&fh__track.due, next, RELAXED);
-  }
+  if (event->generation == FH__YOUNG) arm_next_young(event, was_due);
   if (event->generation < FH__OLD || event->failed) return;
   if (was_due && !fh__pressure_is_on()) {
     uint64_t stopped = event->time_to_stop_ns + event->pause_ns, elapsed = now - fh__collector.old_ended_ns;

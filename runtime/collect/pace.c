@@ -9,9 +9,12 @@ static uint64_t scale(uint64_t value, uint64_t part, uint64_t whole) {
   return (uint64_t)((double)value * (factor < 0.5 ? 0.5 : factor > 2 ? 2 : factor));
 }
 
+uint64_t fh__pace_patience(uint64_t threshold, uint64_t set, bool found) {
+  return found ? set : within(2 * threshold, set, FH__PACE_PATIENCE * set);
+}
+
 /* Between half the goal and the goal it stays, so that it comes to rest. */
 uint64_t fh__pace_young(uint64_t threshold, uint64_t set, uint64_t pause_ns, uint64_t goal_ns) {
-  if (!goal_ns) return set;
   uint64_t least = set / FH__PACE_YOUNG_PARTS ? set / FH__PACE_YOUNG_PARTS : 1;
   uint64_t next = threshold;
   if (pause_ns > goal_ns) next = scale(threshold, goal_ns, pause_ns);
