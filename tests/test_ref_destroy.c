@@ -185,6 +185,15 @@ static void many_may_wait_while_another_branch_dies(void **state) {
   assert_int_equal(fh_check_heap(), FH_OK);
 }
 
+/* ... and the entries of all of them are free afterwards, also if the chunk stays because something lives in it. */
+static void what_waited_leaves_its_entry_as_well(void **state) {
+  struct plain *spine = NULL, *kept = one_plain(NULL, NULL);
+  for (size_t i = 0; i < 60; i++) spine = one_plain(spine, one_plain(one_plain(NULL, NULL), NULL));
+  fh_release(spine);
+  assert_int_equal(fh_check_heap(), FH_OK);
+  fh_release(kept);
+}
+
 static void what_plain_objects_hold_may_live_or_die_in_its_own_way(void **state) {
   fh_stats before = stats_now();
   struct plain *twice = one_plain(NULL, NULL), *kept = one_plain(NULL, NULL), *published = one_plain(NULL, NULL);
@@ -407,6 +416,7 @@ int main(void) {
       with_runtime(shared_children_outlive_their_parents),
       with_runtime(plain_objects_die_with_all_they_hold),
       with_runtime(many_may_wait_while_another_branch_dies),
+      with_witnesses(what_waited_leaves_its_entry_as_well),
       with_witnesses(what_plain_objects_hold_may_live_or_die_in_its_own_way),
       with_runtime(a_dealloc_may_release_plain_objects),
       with_runtime(private_memory_is_free_at_once_and_published_later),

@@ -167,8 +167,9 @@ FH__INLINE fh_object *release_child(struct fh__mutator *me, struct lot *lot, fh_
   return NULL;
 }
 
-/* There is no room to let it wait elsewhere. */
-static FH__COLD void put_among_dying(struct fh__mutator *me, fh_object *object) {
+/* There is no room to let it wait elsewhere. It leaves its entry at once, which may be in the lot's chunk. */
+static FH__COLD void put_among_dying(struct fh__mutator *me, struct lot *lot, fh_object *object) {
+  end_lot(me, lot);
   FH__BUMP(&me->counters.owner_releases, 1);
   fh__ref_die(me, object);
 }
@@ -198,7 +199,7 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
       else if (FH__LIKELY(count < WAITING))
         waiting[count++] = second;
       else
-        put_among_dying(me, second);
+        put_among_dying(me, &lot, second);
     }
     if (!object) {
       if (!count) break;
