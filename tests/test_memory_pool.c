@@ -3,7 +3,7 @@
  *
  * Claims: what is put in comes out, by size, the last first, a row in its order; nothing of size 0 is ever there; a pool that is full
  * takes no more, and trims to what it is told; newborns are zero whatever died in their place; a running mutator keeps FH__POOL_MOST at
- * most, one in a blocking region FH__POOL_ASLEEP, one without a thread nothing, and fh_purge empties it; published objects' blocks are
+ * most, one in a blocking region FH__POOL_ASLEEP, one without a thread nothing, and fh_purge empties it and those of sleepers; published objects' blocks are
  * not pooled; closed garbage of the collector's own is.
  * Real: the whole runtime; collections happen only where a test asks for them. */
 #include "support/inside.h"
@@ -191,6 +191,32 @@ static void a_mutator_keeps_a_bounded_number(void **state) {
   assert_int_equal(fh_attach("again"), FH_OK);
 }
 
+static struct gate asleep, awake;
+static struct fh__mutator *sleeper;
+static void fill_and_sleep(void *unused) {
+  fh_release(list_of(100));
+  sleeper = fh__self();
+  fh_blocking_begin();
+  gate_open(&asleep, 1);
+  gate_await(&awake, 1);
+  (void)fh_blocking_end();
+  fh_release(list_of(50)); /* in what there is now */
+}
+
+static void a_purge_empties_the_pools_of_sleepers(void **state) {
+  only_pooled();
+  only_biased();
+  struct companion companion;
+  asleep = awake = (struct gate)GATE;
+  companion_start(&companion, fill_and_sleep, NULL);
+  gate_await(&asleep, 1);
+  assert_int_equal(sleeper->pool.count, 100);
+  fh_purge(0);
+  assert_int_equal(sleeper->pool.count, 0);
+  gate_open(&awake, 1);
+  companion_join(&companion);
+}
+
 static void closed_garbage_is_pooled(void **state) {
   only_pooled();
   only_biased();
@@ -217,6 +243,7 @@ int main(void) {
       with_runtime_gc_off(a_newborn_gets_the_place_of_the_dead),
       with_runtime_gc_off(what_was_published_is_not_pooled),
       with_runtime_gc_off(a_mutator_keeps_a_bounded_number),
+      with_runtime_gc_off(a_purge_empties_the_pools_of_sleepers),
       with_runtime_gc_off(closed_garbage_is_pooled),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -464,6 +464,252 @@ static void grace_objects_of_many_threads_all_die(void **state) {
   assert_int_equal(atomic_load(&records_died), 4 * (int)scaled(5000));
 }
 
+/* ---- plain objects against a model ----
+ *
+ * Nothing of the application's tells when they die, so they are looked for from the roots: each has a number, what it refers to is known,
+ * and what is not reached must be gone after a full collection. A block that two of them got would show the number of the other. */
+
+enum { MODEL_ROOTS = 24, MODEL_MOST = 4096, MODEL_KINDS = 6 };
+
+struct model_head { /* every kind has so much */
+  fh_object fh;
+  uint32_t number;
+  uint32_t check; /* ~number */
+};
+struct model_pair {
+  struct model_head head;
+  void *cell[2];
+};
+struct model_single {
+  struct model_head head;
+  void *cell[1];
+};
+static const fh_ref model_pair_refs[] = {FH_FIELD(struct model_pair, cell[0]), FH_FIELD(struct model_pair, cell[1]), FH_END};
+static const fh_ref model_single_refs[] = {FH_FIELD(struct model_single, cell[0]), FH_END};
+static const fh_type_spec model_spec[MODEL_KINDS] = {
+    {.name = "m-pair", .size = sizeof(struct model_pair), .refs = model_pair_refs},
+    {.name = "m-wide", .size = 64, .refs = model_pair_refs},
+    {.name = "m-single", .size = sizeof(struct model_single), .refs = model_single_refs},
+    {.name = "m-large", .size = 176, .refs = model_pair_refs},
+    {.name = "m-leaf", .size = sizeof(struct model_head)},
+    {.name = "m-acyclic", .size = 48, .refs = model_pair_refs, .flags = FH_ACYCLIC}};
+static const unsigned model_cells[MODEL_KINDS] = {2, 2, 1, 2, 0, 2};
+
+struct model {
+  struct model_node {
+    struct model_head *object; /* NULL: the number is free */
+    unsigned kind;
+    uint32_t cell[2]; /* numbers; 0: NULL */
+    bool reached;
+  } node[MODEL_MOST];
+  uint32_t root[MODEL_ROOTS];
+  uint32_t next;
+  uint64_t random;
+};
+
+static struct model_node *model_at(struct model *model, uint32_t number) {
+  struct model_node *node = &model->node[number];
+  require(node->object->number == number && node->object->check == ~number);
+  return node;
+}
+
+static void **model_cell(struct model_node *node, unsigned i) { return (void **)(void *)(node->object + 1) + i; }
+
+static uint32_t model_reach(struct model *model) {
+  static uint32_t stack[MODEL_MOST];
+  uint32_t depth = 0, reached = 0;
+  for (uint32_t i = 1; i < MODEL_MOST; i++) model->node[i].reached = false;
+  for (unsigned i = 0; i < MODEL_ROOTS; i++) {
+    if (!model->root[i] || model->node[model->root[i]].reached) continue;
+    model->node[stack[depth++] = model->root[i]].reached = true;
+    while (depth) {
+      struct model_node *node = model_at(model, stack[--depth]);
+      reached++;
+      for (unsigned k = 0; k < model_cells[node->kind]; k++) {
+        uint32_t child = node->cell[k];
+        require(*model_cell(node, k) == (child ? model->node[child].object : NULL));
+        if (child && !model->node[child].reached) model->node[stack[depth++] = child].reached = true;
+      }
+    }
+  }
+  return reached;
+}
+
+static uint64_t model_live(void) {
+  uint64_t live = 0;
+  for (unsigned i = 0; i < MODEL_KINDS; i++) {
+    fh_type *type = type_of_spec(&model_spec[i]);
+    live += fh_type_live(type);
+  }
+  return live;
+}
+
+/* Numbers of what is not reached are free; no collection may have taken more than that. */
+static void model_look(struct model *model) {
+  uint32_t reached = model_reach(model);
+  require(model_live() >= reached);
+  for (uint32_t i = 1; i < MODEL_MOST; i++)
+    if (!model->node[i].reached) model->node[i].object = NULL;
+}
+
+static uint32_t model_make(struct model *model) {
+  for (uint32_t tried = 0; tried < MODEL_MOST; tried++) {
+    uint32_t number = model->next++ % MODEL_MOST;
+    if (!number || model->node[number].object) continue;
+    unsigned kind = (unsigned)below(&model->random, MODEL_KINDS);
+    struct model_head *object = new_of_spec(&model_spec[kind]);
+    model->node[number] = (struct model_node){.object = object, .kind = kind};
+    for (unsigned k = 0; k < model_cells[kind]; k++) require(!*model_cell(&model->node[number], k));
+    object->number = number;
+    object->check = ~number;
+    return number;
+  }
+  return 0;
+}
+
+static uint32_t model_walk(struct model *model) {
+  uint32_t at = model->root[below(&model->random, MODEL_ROOTS)];
+  for (size_t steps = below(&model->random, 8); at && steps; steps--) {
+    struct model_node *node = model_at(model, at);
+    uint32_t next = model_cells[node->kind] ? node->cell[below(&model->random, model_cells[node->kind])] : 0;
+    if (next) at = next;
+  }
+  return at;
+}
+
+/* What is acyclic must not be in a cycle. */
+static bool model_may(const struct model *model, uint32_t holder, uint32_t value) {
+  const struct model_node *from = &model->node[holder];
+  return model_cells[from->kind] && (from->kind != 5 || !value || model->node[value].kind == 4);
+}
+
+static void model_store(struct model *model, uint32_t holder, unsigned k, uint32_t value, bool gives) {
+  struct model_node *node = model_at(model, holder);
+  void *object = value ? model_at(model, value)->object : NULL;
+  node->cell[k] = value;
+  struct model_pair *pair = (struct model_pair *)(void *)node->object;
+  if (gives && k) fh_give(pair, cell[1], object);
+  else if (gives) fh_give(pair, cell[0], object);
+  else if (k) fh_set(pair, cell[1], object);
+  else fh_set(pair, cell[0], object);
+}
+
+static void model_drop(struct model *model, unsigned place) {
+  uint32_t number = model->root[place];
+  model->root[place] = 0;
+  if (number) fh_release(model->node[number].object);
+}
+
+static void model_link(struct model *model) {
+  uint32_t holder = model_walk(model), value = below(&model->random, 4) ? model_walk(model) : 0;
+  if (!holder || !model_may(model, holder, value)) return;
+  model_store(model, holder, (unsigned)below(&model->random, model_cells[model->node[holder].kind]), value, false);
+}
+
+/* A root's reference moves into a field. */
+static void model_move(struct model *model) {
+  unsigned place = (unsigned)below(&model->random, MODEL_ROOTS);
+  uint32_t holder = model_walk(model), value = model->root[place];
+  if (!holder || !value || !model_may(model, holder, value)) return;
+  model->root[place] = 0;
+  model_store(model, holder, (unsigned)below(&model->random, model_cells[model->node[holder].kind]), value, true);
+}
+
+/* A comb, or a tree: new ones on top of what a root has. */
+static void model_grow(struct model *model) {
+  unsigned place = (unsigned)below(&model->random, MODEL_ROOTS);
+  for (size_t turns = below(&model->random, 100); turns; turns--) {
+    uint32_t number = model_make(model), below_it = model->root[place];
+    if (!number) return;
+    if (below_it && model_may(model, number, below_it)) {
+      model_store(model, number, 0, below_it, true);
+      uint32_t other = below(&model->random, 2) ? model_make(model) : 0;
+      unsigned last = model_cells[model->node[number].kind] - 1;
+      if (other && last && model_may(model, number, other)) model_store(model, number, 1, other, true);
+      else if (other) fh_release(model->node[other].object), model->node[other].object = NULL;
+      model->root[place] = number;
+    } else {
+      model_drop(model, place);
+      model->root[place] = number;
+    }
+  }
+}
+
+static void model_copy(struct model *model) {
+  unsigned to = (unsigned)below(&model->random, MODEL_ROOTS);
+  uint32_t number = model_walk(model);
+  if (number) fh_retain(model->node[number].object);
+  model_drop(model, to);
+  model->root[to] = number;
+}
+
+static void model_turn(struct model *model) {
+  uint32_t number;
+  switch (below(&model->random, 40)) {
+    case 0: fh_collect(0); break;
+    case 1: fh_collect(1); break;
+    case 2: fh_collect(2); break;
+    case 3:
+      if ((number = model_walk(model))) fh_publish(model->node[number].object);
+      break;
+    case 4: /* it has a block from then on */
+      if ((number = model_walk(model)) && !below(&model->random, 4)) fh_release(fh_weak_new(model->node[number].object));
+      break;
+    case 5:
+      if (!below(&model->random, 8)) (void)fh_gc_freeze();
+      break;
+    case 6: (void)fh_gc_unfreeze(); break;
+    case 7: fh_housekeep(); break;
+    case 8: case 9: case 10: model_look(model); break;
+    case 11: case 12: case 13: case 14: case 15: model_drop(model, (unsigned)below(&model->random, MODEL_ROOTS)); break;
+    case 16: case 17: case 18: case 19: model_copy(model); break;
+    case 20: case 21: case 22: case 23: case 24: model_move(model); break;
+    case 25: case 26: case 27: model_grow(model); break;
+    default: model_link(model); break;
+  }
+}
+
+static void be_a_model(int index, void *argument) {
+  struct model *model = calloc(1, sizeof *model);
+  require(model);
+  model->random = random_from((uint64_t)index + 1);
+  for (size_t turn = scaled(20000); turn; turn--) model_turn(model);
+  model_look(model);
+  for (unsigned i = 0; i < MODEL_ROOTS; i++) model_drop(model, i);
+  free(model);
+}
+
+static void plain_objects_are_as_a_model_says(void **state) {
+  struct model *model = calloc(1, sizeof *model);
+  for (uint64_t seed = 1; seed <= 4; seed++) {
+    *model = (struct model){.random = random_from(seed)};
+    for (size_t turn = 0; turn < scaled(8000); turn++) {
+      model_turn(model);
+      if (turn % 128) continue;
+      (void)fh_gc_unfreeze();
+      fh_collect(2);
+      fh_housekeep();
+      uint32_t reached = model_reach(model);
+      uint64_t live = model_live();
+      if (live != reached || fh_check_heap() != FH_OK)
+        fail_msg("seed %d, turn %zu: %llu live, %u reached", (int)seed, turn, (unsigned long long)live, reached);
+      model_look(model);
+    }
+    for (unsigned i = 0; i < MODEL_ROOTS; i++) model_drop(model, i);
+    (void)fh_gc_unfreeze();
+    fh_settle();
+    assert_int_equal(model_live(), 0);
+  }
+  free(model);
+}
+
+static void models_of_many_threads_do_not_meet(void **state) {
+  run_threads(3, be_a_model, NULL);
+  (void)fh_gc_unfreeze();
+  fh_settle();
+  assert_int_equal(model_live(), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       with_actors(dealloc_frees_buffers_and_releases_what_it_hid),
@@ -487,6 +733,8 @@ int main(void) {
       with_actors(a_grace_object_is_cleared_only_after_a_grace_period),
       with_actors(a_private_grace_object_dies_at_once),
       with_actors(grace_objects_of_many_threads_all_die),
+      with_runtime_gc_off(plain_objects_are_as_a_model_says),
+      with_runtime(models_of_many_threads_do_not_meet),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,8 +231,9 @@ static void check_may_leave(const struct fh__mutator *me, const char *call) {
 
 /* Off line, with nothing left behind that only this thread can do: what is merged on the way out may be finalizable. */
 static void leave_for_long(struct fh__mutator *me) {
-  if (FH__UNLIKELY(me->pool.count > FH__POOL_ASLEEP)) fh__pool_trim(&me->pool, FH__POOL_ASLEEP);
-  while (FH__UNLIKELY(!fh__state_detach(&me->sync))) {
+  for (;;) {
+    if (FH__UNLIKELY(me->pool.count > FH__POOL_ASLEEP)) fh__pool_trim(&me->pool, FH__POOL_ASLEEP);
+    if (FH__LIKELY(fh__state_detach(&me->sync))) break;
     finish_work(me);
     fh__critical_suspend(me); /* its safepoints took the innermost section again */
   }

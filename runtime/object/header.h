@@ -23,7 +23,6 @@
 #include "base/atomic.h"
 #include "base/config.h"
 
-_Static_assert(sizeof(fh_object) == 16, "the header is 16 bytes");
 
 enum {
   FH__MERGED = 1u << 0,    /* set by the merging CAS, never cleared but by rebirth */
@@ -37,6 +36,9 @@ enum {
   FH__ONE = 1u << 7,
   FH__COUNT_SHIFT = 7
 };
+
+_Static_assert(sizeof(fh_object) == 16, "the header is 16 bytes");
+_Static_assert(FH__PRIVATE == FH__PRIVATE_BIT, "what the public header compares in line");
 
 enum {
   FH__FLAG_FINALIZED = 1u << 0, /* its finalizer ran, or began to: it does not run again */

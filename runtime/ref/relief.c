@@ -119,6 +119,7 @@ void fh__relief_purge_sleepers(struct fh__mutator *me, size_t enough) {
     struct fh__mutator *sleeper = fh__mutator_of(sync);
     if (sync == &me->sync || fh__state_of(sync) != FH__DETACHED || !fh__state_claim(sync)) continue;
     FH__BUMP(&me->counters.claims, 1);
+    fh__pool_trim(&sleeper->pool, 0);
     tidy_heap_of(sleeper, 0);
     fh__state_unclaim(sync);
     fh__merge_claim(me, sleeper, NULL); /* as above */
