@@ -503,6 +503,7 @@ struct model {
     bool reached;
   } node[MODEL_MOST];
   uint32_t root[MODEL_ROOTS];
+  uint32_t stack[MODEL_MOST]; /* of a search */
   uint32_t next;
   uint64_t random;
 };
@@ -516,8 +517,7 @@ static struct model_node *model_at(struct model *model, uint32_t number) {
 static void **model_cell(struct model_node *node, unsigned i) { return (void **)(void *)(node->object + 1) + i; }
 
 static uint32_t model_reach(struct model *model) {
-  static uint32_t stack[MODEL_MOST];
-  uint32_t depth = 0, reached = 0;
+  uint32_t *stack = model->stack, depth = 0, reached = 0;
   for (uint32_t i = 1; i < MODEL_MOST; i++) model->node[i].reached = false;
   for (unsigned i = 0; i < MODEL_ROOTS; i++) {
     if (!model->root[i] || model->node[model->root[i]].reached) continue;

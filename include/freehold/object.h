@@ -257,23 +257,23 @@ FH_API void *fh_field_take(void *holder, void *cell);
 /* In line: an empty field of a private object takes another object of the same owner. Everything else goes out of line, also if stamps
  * are withheld. */
 #define FH__PRIVATE_BIT 0x40u
-static inline int fh__field_is_free(const fh_object *holder, const void *cell) {
+static inline bool fh__field_is_free(const fh_object *holder, const void *cell) {
   void *old; /* read by nobody else */
   if (!__builtin_expect((__atomic_load_n(&holder->fh__bias, __ATOMIC_RELAXED) ^ fh__tls.stamp) <= FH__BIAS_LOCAL_MAX, 1) ||
       !__builtin_expect(__atomic_load_n(&holder->fh__shared, __ATOMIC_RELAXED) & FH__PRIVATE_BIT, 1))
-    return 0;
+    return false;
   __builtin_memcpy(&old, cell, sizeof old);
-  return __builtin_expect(!old, 1);
+  return __builtin_expect(!old, 1) != 0;
 }
 /* `references`: what the owner's count of the value grows by; it stays below its most. */
-static inline int fh__field_fill(const void *holder, void *cell, void *value, uint32_t references) {
+static inline bool fh__field_fill(const void *holder, void *cell, void *value, uint32_t references) {
   fh_object *object = (fh_object *)value;
-  if (!value || !fh__field_is_free((const fh_object *)holder, cell)) return 0;
+  if (!value || !fh__field_is_free((const fh_object *)holder, cell)) return false;
   uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) + references;
-  if (!__builtin_expect((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1)) return 0;
+  if (!__builtin_expect((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1)) return false;
   if (references) __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
   __builtin_memcpy(cell, &value, sizeof value);
-  return 1;
+  return true;
 }
 static inline void fh__field_give(void *holder, void *cell, void *value) {
   if (!fh__field_fill(holder, cell, value, 0)) fh_field_give(holder, cell, value);
