@@ -194,6 +194,48 @@ static void what_waited_leaves_its_entry_as_well(void **state) {
   fh_release(kept);
 }
 
+/* A collection that starts from candidates sees whether the chunk is empty. */
+static void a_death_in_another_chunk_touches_it(void **state) {
+  only_private();
+  if (is_checked()) skip(); /* they take the long way */
+  enum { MANY = 2 * FH__CHUNK_ENTRIES };
+  struct plain *spine = NULL, *first = one_plain(NULL, NULL), *second = one_plain(NULL, NULL);
+  for (int i = 0; i < MANY; i++) spine = one_plain(spine, NULL);
+  uint32_t number = first->fh.fh__slot / FH__CHUNK_ENTRIES;
+  assert_true(second->fh.fh__slot / FH__CHUNK_ENTRIES == number && fh__self()->track.current != fh__track_chunk(number));
+  fh__track.touched[number] = 0;
+  fh_release(first);
+  assert_true(fh__track.touched[number]);
+  fh__track.touched[number] = 0;
+  fh_release(one_plain(second, NULL));
+  assert_true(fh__track.touched[number]);
+  fh_release(spine);
+}
+
+/* In the gil design all own everything, but each has its own chunks. */
+enum { OTHERS = 700 };
+static struct plain *others[OTHERS];
+static void make_others(void *unused) {
+  for (int i = 0; i < OTHERS; i++) others[i] = one_plain(NULL, NULL);
+}
+
+static void entries_in_chunks_of_others_are_left_to_them(void **state) {
+  if (test_design() != FH_DESIGN_GIL) skip();
+  struct companion companion;
+  struct plain *list = NULL, *kept = one_plain(NULL, NULL);
+  companion_start(&companion, make_others, NULL);
+  companion_join(&companion);
+  for (int i = 0; i < OTHERS; i++) { /* some of theirs, and some of ours */
+    struct plain *plain = i % 3 ? others[i] : one_plain(NULL, others[i]);
+    fh_give(plain, left, list);
+    list = plain;
+  }
+  fh_release(list);
+  assert_true(plain_live() == 1);
+  assert_int_equal(fh_check_heap(), FH_OK);
+  fh_release(kept);
+}
+
 static void what_plain_objects_hold_may_live_or_die_in_its_own_way(void **state) {
   fh_stats before = stats_now();
   struct plain *twice = one_plain(NULL, NULL), *kept = one_plain(NULL, NULL), *published = one_plain(NULL, NULL);
@@ -417,6 +459,8 @@ int main(void) {
       with_runtime(plain_objects_die_with_all_they_hold),
       with_runtime(many_may_wait_while_another_branch_dies),
       with_witnesses(what_waited_leaves_its_entry_as_well),
+      with_runtime_gc_off(a_death_in_another_chunk_touches_it),
+      with_runtime_gc_off(entries_in_chunks_of_others_are_left_to_them),
       with_witnesses(what_plain_objects_hold_may_live_or_die_in_its_own_way),
       with_runtime(a_dealloc_may_release_plain_objects),
       with_runtime(private_memory_is_free_at_once_and_published_later),
