@@ -6,6 +6,7 @@
  * most, one in a blocking region FH__POOL_ASLEEP, one without a thread nothing, and fh_purge empties it and those of sleepers; published objects' blocks are
  * not pooled; closed garbage of the collector's own is.
  * Real: the whole runtime; collections happen only where a test asks for them. */
+#include "support/exhaust.h"
 #include "support/inside.h"
 
 #include <freehold/lock.h>
@@ -191,6 +192,38 @@ static void a_mutator_keeps_a_bounded_number(void **state) {
   assert_int_equal(fh_attach("again"), FH_OK);
 }
 
+/* A block from the pool, and no memory for the chunk of its entry. */
+static void make_from_the_pool_without_memory(void) {
+  static struct pair *kept[FH__CHUNK_ENTRIES];
+  static struct exhausted exhausted;
+  static struct bytes *bytes[100];
+  runtime_start(&(fh_options){.flags = FH_OPTION_GC_OFF});
+  for (int i = 0; i < 100; i++) bytes[i] = new_of_spec(&bytes_specs[2]);
+  int count = 0;
+  struct fh__mutator *me = fh__self();
+  do kept[count++] = new_of_spec(&pair_spec);
+  while (me->track.current->bump < FH__CHUNK_ENTRIES || me->track.current->free);
+  for (int i = 0; i < 100; i++) fh_release(bytes[i]);
+  require(me->pool.count == 100);
+  exhaust_memory(&exhausted);
+  uint64_t live = fh_type_live(type_of_spec(&pair_spec));
+  uint32_t before = me->pool.count;
+  for (int i = 0; i < 3; i++) require(!fh_new(type_of_spec(&pair_spec)));
+  require(me->pool.count == before - 3); /* they went back to the allocator, so the next try has more */
+  refill_memory(&exhausted);
+  require(fh_type_live(type_of_spec(&pair_spec)) == live);
+  require(fh_check_heap() == FH_OK);
+  while (count) fh_release(kept[--count]);
+  runtime_stop();
+}
+
+static void a_newborn_that_cannot_be_tracked_leaves_nothing(void **state) {
+  only_pooled();
+  only_biased();
+  if (!can_exhaust_memory()) skip();
+  expect_fine(make_from_the_pool_without_memory);
+}
+
 static struct gate asleep, awake;
 static struct fh__mutator *sleeper;
 static void fill_and_sleep(void *unused) {
@@ -243,6 +276,7 @@ int main(void) {
       with_runtime_gc_off(a_newborn_gets_the_place_of_the_dead),
       with_runtime_gc_off(what_was_published_is_not_pooled),
       with_runtime_gc_off(a_mutator_keeps_a_bounded_number),
+      cmocka_unit_test(a_newborn_that_cannot_be_tracked_leaves_nothing),
       with_runtime_gc_off(a_purge_empties_the_pools_of_sleepers),
       with_runtime_gc_off(closed_garbage_is_pooled),
   };

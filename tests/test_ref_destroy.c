@@ -194,6 +194,40 @@ static void what_waited_leaves_its_entry_as_well(void **state) {
   fh_release(kept);
 }
 
+/* The local count is used up, the other half of the sum is not. */
+static void what_spilled_keeps_a_plain_object(void **state) {
+  only_private();
+  enum { MANY = 3 * FH__SPILL_AT + 7 };
+  struct plain *plain = one_plain(NULL, NULL);
+  for (int i = 0; i < MANY; i++) fh_retain(plain);
+  for (uint64_t i = MANY; i; i--) {
+    fh_release(plain);
+    if (fh_refcount(plain) != i) fail_msg("%llu of %llu", (unsigned long long)fh_refcount(plain), (unsigned long long)i);
+  }
+  plain->fh.fh__shared += FH__ONE; /* as if one of two had spilled */
+  fh_release(one_plain(NULL, plain));
+  assert_true(plain_live() == 1 && fh_refcount(plain) == 1 && !fh_is_published(plain));
+  fh_release(plain);
+  assert_true(plain_live() == 0);
+}
+
+/* Stores in line, up to the most that the owner's word holds. */
+static void stores_count_up_to_the_spill(void **state) {
+  only_private();
+  enum { MANY = FH__SPILL_AT + FH__BIAS_LOCAL_MAX + 10 };
+  struct plain *value = one_plain(NULL, NULL), *list = NULL;
+  for (uint64_t i = 1; i <= MANY; i++) {
+    struct plain *holder = one_plain(list, NULL);
+    fh_set(holder, right, value);
+    list = holder;
+    if (fh_refcount(value) != 1 + i) fail_msg("%llu after %llu stores", (unsigned long long)fh_refcount(value), (unsigned long long)i);
+  }
+  assert_int_equal(fh_check_heap(), FH_OK);
+  fh_release(list);
+  assert_true(plain_live() == 1 && fh_refcount(value) == 1);
+  fh_release(value);
+}
+
 /* A collection that starts from candidates sees whether the chunk is empty. */
 static void a_death_in_another_chunk_touches_it(void **state) {
   only_private();
@@ -459,6 +493,8 @@ int main(void) {
       with_runtime(plain_objects_die_with_all_they_hold),
       with_runtime(many_may_wait_while_another_branch_dies),
       with_witnesses(what_waited_leaves_its_entry_as_well),
+      with_runtime_gc_off(what_spilled_keeps_a_plain_object),
+      with_runtime_gc_off(stores_count_up_to_the_spill),
       with_runtime_gc_off(a_death_in_another_chunk_touches_it),
       with_runtime_gc_off(entries_in_chunks_of_others_are_left_to_them),
       with_witnesses(what_plain_objects_hold_may_live_or_die_in_its_own_way),
