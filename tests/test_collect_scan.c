@@ -3,13 +3,15 @@
  *
  * Claims: after subtract, refs is the number of references from outside [scan.refs]; after mark, what is not marked is exactly
  * what the roots do not reach, whatever the graph: loops, multiple edges, items, buffers, slots, untracked holders, immortal
- * objects, private and published ones; tombstones become free entries in passing; a kept object keeps what it reaches.
+ * objects, private and published ones; the tally is what a look at the garbage adds up to, whoever works [scan.tally]; tombstones
+ * become free entries in passing; a kept object keeps what it reaches.
  * Real: the whole runtime; the world is stopped by the test. Seeds are printed with every failure. */
 #include "support/inside.h"
 
 #include <string.h>
 
 #include "collect/scan.h"
+#include "object/cells.h"
 #include "ref/merge.h"
 #include "sync/stop.h"
 
@@ -191,28 +193,62 @@ static void poll_until_let_go(void *unused) {
 enum { WIDE = 6 * 1024 };
 static struct node *wide[WIDE];
 
+/* As nodes begin, but plain; the second has no other field than the first. */
+static const fh_ref twin_refs[] = {FH_FIELD(struct node, left), FH_FIELD(struct node, right), FH_END};
+static const fh_type_spec twin_spec = {.name = "twin", .size = sizeof(struct node), .refs = twin_refs};
+static const fh_ref single_refs[] = {FH_FIELD(struct node, left), FH_END};
+static const fh_type_spec single_spec = {.name = "single", .size = sizeof(struct node), .refs = single_refs};
+
 static void build_wide(void) {
-  for (int i = 0; i < WIDE; i++) wide[i] = node_new((uint64_t)i);
+  for (int i = 0; i < WIDE; i++) wide[i] = i % 2 ? node_new((uint64_t)i) : new_of_spec(i % 4 ? &twin_spec : &single_spec);
   for (int i = 0; i < WIDE; i++) {
     fh_set(wide[i], left, wide[below(&chance, WIDE)]);
-    if (below(&chance, 3)) fh_set(wide[i], right, wide[below(&chance, WIDE)]);
+    if (i % 4 && below(&chance, 3)) fh_set(wide[i], right, wide[below(&chance, WIDE)]);
     if (below(&chance, 8) == 0) fh_publish(wide[i]);
   }
   for (int i = 3; i < WIDE; i++) fh_release(wide[i]); /* three stay roots */
 }
 
-static size_t count_found(uint32_t workers) {
+/* [scan.tally], by a look at the garbage. */
+struct looked {
+  const struct fh__scan *scan;
+  int64_t outgoing, others;
+};
+static void look_at_it(void *context, fh_object *object) {
+  struct looked *looked = context;
+  const fh_type *type = fh__type_of(object);
+  if (fh__scan_is_plain(looked->scan, object, type))
+    looked->outgoing += fh__near_count(fh__cells_near(type, object)) - fh__true_count(object);
+  else
+    looked->others++;
+}
+
+static size_t count_found_in(uint32_t workers, uint32_t generation) {
   struct fh__scan scan;
   struct found found = {0, false};
+  struct looked looked = {&scan, 0, 0};
   stop_and_merge();
-  fh__scan_begin(&scan, FH__OLD);
+  fh__scan_begin(&scan, generation);
   scan.crew = workers;
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
   fh__scan_unmarked(&scan, count_them, &found);
+  if (generation < FH__OLD) {
+    fh__scan_unmarked(&scan, look_at_it, &looked);
+    require(scan.tallied == scan.marked && scan.outgoing == looked.outgoing && scan.others == looked.others);
+  } else {
+    require(scan.tallied == UINT64_MAX);
+  }
   fh__scan_end(&scan);
   resume_world();
   return found.count;
+}
+
+/* All of it is young, so both ways find the same. */
+static size_t count_found(uint32_t workers) {
+  size_t found = count_found_in(workers, FH__OLD);
+  require(count_found_in(workers, FH__YOUNG) == found);
+  return found;
 }
 
 static void several_workers_find_what_one_finds(void **state) {

@@ -265,7 +265,11 @@ static void entries_in_chunks_of_others_are_left_to_them(void **state) {
     fh_give(plain, left, list);
     list = plain;
   }
+  struct fh__chunk *theirs = fh__track_chunk_of(list->left->fh.fh__slot);
+  assert_true(theirs->owner != fh__self()->track.owner);
+  theirs->tombs = 0;
   fh_release(list);
+  assert_true(theirs->tombs);
   assert_true(plain_live() == 1);
   assert_int_equal(fh_check_heap(), FH_OK);
   fh_release(kept);
