@@ -8,10 +8,12 @@
 #include "support/inside.h"
 
 #include "collect/closed.h"
+#include "collect/ephemeron.h"
 #include "ref/merge.h"
 #include "sync/stop.h"
 
 #include <freehold/weak.h>
+#include <freehold/weakmap.h>
 
 struct plain {
   fh_object fh;
@@ -53,6 +55,14 @@ static int look_at_young(void **state) {
   cmocka_unit_test_setup_teardown(test, look_at_all, runtime_teardown),      \
       cmocka_unit_test_setup_teardown(test, look_at_young, runtime_teardown)
 
+/* As the chunks know it, whose age depends on that. */
+static size_t garbage_of_chunks(const struct fh__scan *scan) {
+  struct fh__chunk *chunk;
+  size_t garbage = 0;
+  for (FH__EACH_COVERED(scan, chunk)) garbage += chunk->garbage;
+  return garbage;
+}
+
 /* Whether what is garbage now would be taken: it is found, and if it was taken it is given to the mutator, who finishes it. */
 static bool is_taken(size_t *count_out) {
   struct fh__mutator *me = fh__self();
@@ -61,8 +71,10 @@ static bool is_taken(size_t *count_out) {
   fh__scan_begin(&scan, looked_at);
   fh__scan_subtract(&scan);
   fh__scan_mark(&scan);
+  fh__ephemerons_mark(&scan);
   bool taken = fh__garbage_take_closed(me, &scan);
   *count_out = taken ? me->garbage->count : (size_t)(scan.objects - scan.marked);
+  require(garbage_of_chunks(&scan) == (taken ? me->garbage->count : 0));
   fh__scan_end(&scan);
   resume_world();
   fh__garbage_finish(me);
@@ -141,6 +153,22 @@ static void what_lives_beside_it_may_be_anything(void **state) {
   fh_release(old);
 }
 
+/* It is unmarked after mark, and in the tally then; it has one count too many for garbage, and the pair one reference too many. */
+static void what_a_map_keeps_is_no_garbage(void **state) {
+  fh_weak_keys *map = fh_weak_keys_new();
+  struct plain *key = plain_new(), *value = plain_new(), *kept = plain_new(), *loose = pair();
+  assert_int_equal(fh_weak_keys_set(map, key, value), FH_OK);
+  fh_release(value);
+  fh_set(loose, right, kept);
+  fh_release(loose);
+  expect_taken(false, 2);
+  assert_int_equal(fh_refcount(kept), 1);
+  assert_int_equal(fh_weak_keys_count(map), 1);
+  fh_release(kept);
+  fh_release(key);
+  fh_release(map);
+}
+
 static struct gate made, leave;
 static void make_and_wait(void *unused) {
   fh_release(pair());
@@ -215,6 +243,7 @@ int main(void) {
       in_both_ways(what_refers_to_others_is_not),
       in_both_ways(what_has_more_to_do_is_not),
       in_both_ways(what_lives_beside_it_may_be_anything),
+      in_both_ways(what_a_map_keeps_is_no_garbage),
       in_both_ways(anothers_private_garbage_is_not),
       with_runtime_gc_off(entries_are_used_again),
       with_runtime_gc_off(whatever_is_mixed_adds_up),

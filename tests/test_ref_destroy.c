@@ -162,7 +162,9 @@ static void plain_objects_die_with_all_they_hold(void **state) {
   list = NULL;
   for (size_t i = 0; i < scaled(500000); i++) list = one_plain(NULL, list);
   fh_release(list);
+  uint64_t died = stats_now().objects_destroyed;
   for (size_t i = 0; i < 100; i++) fh_release(plain_new(i)); /* they hold nothing */
+  if (!born_published()) assert_true(stats_now().objects_destroyed == died + 100);
   assert_true(plain_live() == 0);
   fh_settle();
   fh_stats after = stats_now();
