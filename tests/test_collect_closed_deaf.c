@@ -169,6 +169,19 @@ static void what_a_map_keeps_is_no_garbage(void **state) {
   fh_release(map);
 }
 
+/* A private object's count is in both words then. */
+static void what_spilled_is_counted(void **state) {
+  only_private();
+  struct plain *kept = plain_new(), *loose = plain_new();
+  kept->fh.fh__shared += FH__ONE;
+  fh_give(loose, left, kept);
+  fh_set(loose, right, loose);
+  fh_release(loose);
+  expect_taken(false, 1);
+  assert_int_equal(fh_refcount(kept), 1);
+  fh_release(kept);
+}
+
 static struct gate made, leave;
 static void make_and_wait(void *unused) {
   fh_release(pair());
@@ -244,6 +257,7 @@ int main(void) {
       in_both_ways(what_has_more_to_do_is_not),
       in_both_ways(what_lives_beside_it_may_be_anything),
       in_both_ways(what_a_map_keeps_is_no_garbage),
+      in_both_ways(what_spilled_is_counted),
       in_both_ways(anothers_private_garbage_is_not),
       with_runtime_gc_off(entries_are_used_again),
       with_runtime_gc_off(whatever_is_mixed_adds_up),
