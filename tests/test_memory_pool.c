@@ -250,6 +250,29 @@ static void a_purge_empties_the_pools_of_sleepers(void **state) {
   companion_join(&companion);
 }
 
+static uint32_t pooled_after;
+static void fill_and_run(void *unused) {
+  fh_release(list_of(100));
+  gate_open(&asleep, 1);
+  gate_await_running(&awake, 1);
+  fh_safepoint();
+  pooled_after = pooled();
+}
+
+static void a_purge_asks_those_who_run(void **state) {
+  only_pooled();
+  only_biased();
+  struct companion companion;
+  asleep = awake = (struct gate)GATE;
+  pooled_after = 1;
+  companion_start(&companion, fill_and_run, NULL);
+  gate_await(&asleep, 1);
+  fh_purge(0);
+  gate_open(&awake, 1);
+  companion_join(&companion);
+  assert_int_equal(pooled_after, 0);
+}
+
 static void closed_garbage_is_pooled(void **state) {
   only_pooled();
   only_biased();
@@ -278,6 +301,7 @@ int main(void) {
       with_runtime_gc_off(a_mutator_keeps_a_bounded_number),
       cmocka_unit_test(a_newborn_that_cannot_be_tracked_leaves_nothing),
       with_runtime_gc_off(a_purge_empties_the_pools_of_sleepers),
+      with_runtime_gc_off(a_purge_asks_those_who_run),
       with_runtime_gc_off(closed_garbage_is_pooled),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
