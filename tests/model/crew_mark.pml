@@ -8,9 +8,9 @@
  *
  *   model                     code
  *   open, join, leave         fh__crew_run(), fh__crew_help(), leave()                                 sync/crew.c
- *   work_off                  mark_stack()                                                             collect/scan.c
+ *   work_off                  mark_stack()                                                             collect/mark.c
  *   offer, steal              fh__shelf_offer(), fh__shelf_steal()                                     collect/shelf.h
- *   mark_with_others          mark_with_others(), wait_for_offer(), have_something(), have_nothing()   collect/scan.c
+ *   mark_with_others          mark_with_others(), wait_for_offer(), have_something(), have_nothing()   collect/mark.c
  *
  * What it leaves out. Memory is sequentially consistent, as Spin's is. An object's claim, an atomic exchange, is one step with those of its
  * siblings: they do not depend on each other. A shelf holds one object instead of 256.
