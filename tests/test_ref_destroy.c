@@ -231,6 +231,19 @@ static void stores_count_up_to_the_spill(void **state) {
   fh_release(value);
 }
 
+/* A reference that moves into a field makes a candidate, also in line. */
+static void what_is_given_is_a_candidate_again(void **state) {
+  only_private();
+  struct plain *holder = one_plain(NULL, NULL), *value = one_plain(NULL, NULL);
+  uint32_t number = value->fh.fh__slot / FH__CHUNK_ENTRIES;
+  value->fh.fh__bias &= ~FH__BIAS_MARK; /* as an old collection leaves it */
+  fh__track.touched[number] = 0;
+  fh_give(holder, left, value);
+  assert_true(value->fh.fh__bias & FH__BIAS_MARK);
+  assert_true(fh__track.touched[number]);
+  fh_release(holder);
+}
+
 /* A collection that starts from candidates sees whether the chunk is empty. */
 static void a_death_in_another_chunk_touches_it(void **state) {
   only_private();
@@ -502,6 +515,7 @@ int main(void) {
       with_witnesses(what_waited_leaves_its_entry_as_well),
       with_runtime_gc_off(what_spilled_keeps_a_plain_object),
       with_runtime_gc_off(stores_count_up_to_the_spill),
+      with_runtime_gc_off(what_is_given_is_a_candidate_again),
       with_runtime_gc_off(a_death_in_another_chunk_touches_it),
       with_runtime_gc_off(entries_in_chunks_of_others_are_left_to_them),
       with_witnesses(what_plain_objects_hold_may_live_or_die_in_its_own_way),
