@@ -265,12 +265,14 @@ static inline bool fh__field_is_free(const fh_object *holder, const void *cell) 
   __builtin_memcpy(&old, cell, sizeof old);
   return __builtin_expect(!old, 1) != 0;
 }
-/* `references`: what the owner's count of the value grows by; it stays below its most. */
+/* `references`: what the owner's count of the value grows by; it stays below its most. The value first: where stamps are withheld, the
+ * holder is not even looked at. */
 static inline bool fh__field_fill(const void *holder, void *cell, void *value, uint32_t references) {
   fh_object *object = (fh_object *)value;
-  if (!value || !fh__field_is_free((const fh_object *)holder, cell)) return false;
+  if (!object) return false;
   uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) + references;
   if (!__builtin_expect((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1)) return false;
+  if (!fh__field_is_free((const fh_object *)holder, cell)) return false;
   if (references) __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
   __builtin_memcpy(cell, &value, sizeof value);
   return true;

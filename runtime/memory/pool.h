@@ -7,7 +7,7 @@
  *                 thread none
  *
  * What is in a pool is nobody's: it is in no account and in no census. Builds that want to see each block's end have no pools: checked
- * ones, which poison it, and those on the system's malloc. */
+ * ones, which poison it, and those on the system's malloc, but for ThreadSanitizer, which is to watch the pools. */
 #ifndef FH_MEMORY_POOL_H
 #define FH_MEMORY_POOL_H
 
@@ -17,7 +17,7 @@
 enum {
   FH__SMALL_BYTES = 64, /* objects up to this size are zeroed in line, and pooled */
   FH__SMALL_STEP = 16,
-#if defined(FH_ALLOCATOR_MALLOC)
+#if defined(FH_ALLOCATOR_MALLOC) && !defined(FH__TSAN)
   FH__POOLS = 0
 #else
   FH__POOLS = !FH__CHECKED

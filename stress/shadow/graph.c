@@ -445,11 +445,14 @@ static void set_state(struct node *node, enum state state) {
 /* It may be in a list of garbage, which destroys it in its own time, without a grace period. */
 static bool dies_as_garbage(const struct node *node) { return node->world->late || node->found; }
 
+/* Not asked where the graph knows: what is released later may be gone in the heap. */
+static bool is_published(const struct node *node) { return node->published || fh_is_published(node->object); }
+
 /* Nobody else can delay its death: the thread is alone, or it is the owner, and nothing of the runtime holds what is private. */
 static bool dies_exactly(const struct node *node) {
   const struct world *world = node->world;
   if (dies_as_garbage(node) || me->depth) return false;
-  return is_alone() || (is_home(world) && !fh_is_published(node->object));
+  return is_alone() || (is_home(world) && !is_published(node));
 }
 
 /* The count became zero. True: its cells are to be released. */
@@ -472,7 +475,7 @@ static bool die(struct node *node) {
   bool doomed = false;
   if (kind_finalizes(node->kind) && !node->finalized) {
     set_state(node, DYING);
-  } else if (node->late || (kind_has_grace(node->kind) && fh_is_published(node->object))) {
+  } else if (node->late || (kind_has_grace(node->kind) && is_published(node))) {
     set_state(node, LIMBO);
   } else {
     set_state(node, DOOMED);
