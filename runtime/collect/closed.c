@@ -106,8 +106,10 @@ static size_t free_lot(struct fh__mutator *me, fh_object *const *object, size_t 
     if (lot + FH__PREFETCH < most) __builtin_prefetch(object[lot + FH__PREFETCH], 1);
     if (FH__CHECKED) FH__OR(&object[lot]->fh__flags, FH__FLAG_DEAD, RELAXED);
     if (FH__POOLS && FH__LIKELY(!fh__is_published(object[lot]))) {
-      *last = object[lot];
-      last = (void **)(void *)object[lot];
+      struct fh__pooled *pooled = (struct fh__pooled *)(void *)object[lot];
+      pooled->soon = lot + FH__POOL_AHEAD < most ? object[lot + FH__POOL_AHEAD] : NULL;
+      *last = pooled;
+      last = &pooled->next;
       row++;
     } else {
       fh__mutator_free_block(me, object[lot], type->usable);

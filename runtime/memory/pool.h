@@ -24,6 +24,13 @@ enum {
 #endif
 };
 
+/* In a dead block. The list itself says only what comes next, and that is too late to be fetched from memory. */
+struct fh__pooled {
+  void *next;
+  void *soon; /* one that is taken some turns later, as far as it is known: only prefetched */
+};
+enum { FH__POOL_AHEAD = 8 }; /* turns */
+
 struct fh__pool {
   void *first[FH__SMALL_BYTES / FH__SMALL_STEP + 1]; /* by size, in steps; linked through the blocks */
   uint32_t count;                                    /* of all sizes together */
@@ -39,9 +46,9 @@ FH__INLINE void *fh__pool_first(const struct fh__pool *pool, size_t size) {
 }
 /* Takes it out. Its contents are what they happen to be. */
 FH__INLINE void fh__pool_take(struct fh__pool *pool, const void *block, size_t size) {
-  void *next = *(void *const *)block;
-  __builtin_prefetch(next, 1);
-  pool->first[size / FH__SMALL_STEP] = next;
+  const struct fh__pooled *pooled = block;
+  __builtin_prefetch(pooled->soon, 1);
+  pool->first[size / FH__SMALL_STEP] = pooled->next;
   pool->count--;
 }
 
@@ -49,7 +56,7 @@ FH__INLINE void fh__pool_take(struct fh__pool *pool, const void *block, size_t s
 FH__INLINE bool fh__pool_has_room(const struct fh__pool *pool, size_t size) { return FH__POOLS && size && pool->count < FH__POOL_MOST; }
 FH__INLINE void fh__pool_put(struct fh__pool *pool, void *block, size_t size) {
   void **first = &pool->first[size / FH__SMALL_STEP];
-  *(void **)block = *first;
+  *(struct fh__pooled *)block = (struct fh__pooled){*first, *first};
   *first = block;
   pool->count++;
 }

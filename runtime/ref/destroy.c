@@ -82,6 +82,7 @@ struct lot {
   fh_type *type; /* of all of it; NULL: there is none */
   size_t count;
   void *first, *last;      /* blocks, linked as in a pool */
+  void *recent[FH__POOL_AHEAD]; /* of these blocks */
   struct fh__chunk *chunk; /* of the last one; this mutator's */
   uint32_t base;           /* the chunk's */
   uint32_t free;           /* what is going to be chunk->free */
@@ -113,6 +114,7 @@ static __attribute__((noinline)) void begin_lot(struct fh__mutator *me, struct l
   end_lot(me, lot);
   lot->type = type;
   lot->first = NULL;
+  for (int i = 0; i < FH__POOL_AHEAD; i++) lot->recent[i] = NULL;
   lot->last = last;
   lot->count = lot->elsewhere = 0;
   turn_to_chunk(lot, lot->chunk);
@@ -144,8 +146,8 @@ FH__INLINE void bury(struct fh__mutator *me, struct lot *lot, fh_object *object,
       lot->free = at + 1;
     }
   }
-  *(void **)(void *)object = lot->first;
-  lot->first = object;
+  *(struct fh__pooled *)(void *)object = (struct fh__pooled){lot->first, lot->recent[lot->count % FH__POOL_AHEAD]};
+  lot->recent[lot->count % FH__POOL_AHEAD] = lot->first = object;
   lot->count++;
 }
 
