@@ -194,7 +194,7 @@ static uint64_t next_young_due(const fh_gc_event *event, bool was_due) {
   uint64_t goal_ns = (uint64_t)fh__shared.options.gc_pause_us * 1000u;
   if (goal_ns) return fh__pace_young(due, set, event->pause_ns, goal_ns);
   if (fh__pressure_is_on()) return set;
-  return was_due || event->found ? fh__pace_patience(due, set, event->found != 0) : due;
+  return was_due || event->found ? fh__pace_patience(set, event->found != 0) : due;
 }
 
 static void arm_next_young(const fh_gc_event *event, bool was_due) {

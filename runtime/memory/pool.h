@@ -68,7 +68,7 @@ FH__INLINE void fh__pool_put_row(struct fh__pool *pool, void *first, void *last,
     fh__pool_refuse_row(first, count);
     return;
   }
-  *(void **)last = *pooled;
+  ((struct fh__pooled *)last)->next = *pooled;
   *pooled = first;
   pool->count += count;
 }

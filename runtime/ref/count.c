@@ -178,7 +178,7 @@ void fh__release_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
   if (FH__CHECKED) fh__check_object("fh_release", object);
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (is_stranger(me, bias))
+  if (!fh__ref_is_last_own(me, bias) && is_stranger(me, bias))
     stranger_release(me, object, bias);
   else
     release_own(me, object, bias);

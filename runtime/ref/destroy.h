@@ -44,9 +44,13 @@ bool fh__ref_finalize(struct fh__mutator *me, fh_object *object, const fh_type *
 
 /* An object of a type with FH_GRACE, whose grace period has passed: clears, deallocs and frees it. */
 void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object);
+/* The owner's last reference, of those in the bias word. */
+FH__INLINE bool fh__ref_is_last_own(const struct fh__mutator *me, uint32_t bias) {
+  return (bias | FH__BIAS_MARK) == fh__bias_with(me->stamp, 1);
+}
 /* The owner's last reference to a private object, none of which spilled, and nothing else set. */
 FH__INLINE bool fh__ref_is_last_private(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
-  return (bias | FH__BIAS_MARK) == fh__bias_with(me->stamp, 1) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
+  return fh__ref_is_last_own(me, bias) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
 }
 /* What so many deaths of a plain type change in the figures. */
 FH__INLINE void fh__ref_count_plain_deaths(struct fh__mutator *me, fh_type *type, size_t count) {
