@@ -79,14 +79,14 @@ static void destroy(struct fh__mutator *me, fh_object *object) {
  * of them. Others see the figures, which are not kept from them for long. */
 enum { LOT = 256 };
 struct lot {
-  fh_type *type; /* of all of it; NULL: there is none */
+  fh_type *type;                /* of all of it; NULL: there is none */
   size_t count;
-  void *first, *last;      /* blocks, linked as in a pool */
-  void *recent[FH__POOL_AHEAD]; /* of these blocks */
-  struct fh__chunk *chunk; /* of the last one; this mutator's */
-  uint32_t base;           /* the chunk's */
-  uint32_t free;           /* what is going to be chunk->free */
-  size_t elsewhere;        /* of `count`, those whose holes are written already */
+  void *first, *last;           /* blocks, linked as in a pool */
+  void *recent[FH__POOL_AHEAD]; /* the last ones of these */
+  struct fh__chunk *chunk;      /* of the last one; this mutator's */
+  uint32_t base;                /* the chunk's */
+  uint32_t free;                /* what is going to be chunk->free */
+  size_t elsewhere;             /* of `count`, those whose holes are written already */
 };
 
 static void write_holes(struct lot *lot) {
@@ -212,6 +212,16 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
   if (!outer) return;
   destroy_dying(me);
   me->destroying = false;
+}
+
+void fh__ref_die_childless(struct fh__mutator *me, fh_object *object) {
+  fh_type *type = fh__type_of(object);
+  if (FH__LIKELY(type->tracked)) fh__track_forget(&me->track, object);
+  if (FH__LIKELY(fh__pool_has_room(&me->pool, type->small_size)))
+    fh__pool_put(&me->pool, object, type->small_size);
+  else
+    fh__backend_free(object);
+  fh__ref_count_plain_deaths(me, type, 1);
 }
 
 /* ---- death ---- */

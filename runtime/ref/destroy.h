@@ -60,6 +60,8 @@ FH__INLINE void fh__ref_count_plain_deaths(struct fh__mutator *me, fh_type *type
 }
 /* A private object of a plain type dies, and with it what only it referred to. */
 void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object);
+/* The same, if it refers to nothing. */
+void fh__ref_die_childless(struct fh__mutator *me, fh_object *object);
 FH__INLINE bool fh__ref_is_childless(const fh_type *type, const fh_object *object) {
   struct fh__near near = fh__cells_near(type, object);
   return !((uintptr_t)near.first | (uintptr_t)near.second);
@@ -72,9 +74,13 @@ FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
   if (FH__CHECKED || FH__UNLIKELY(!type->plain)) return false;
   struct fh__chunk *chunk = me->track.current;
   uint32_t at = object->fh__slot - chunk->base;
-  bool simple = fh__ref_is_childless(type, object) && (!type->tracked || at < FH__CHUNK_ENTRIES) && fh__pool_has_room(&me->pool, type->small_size);
-  if (FH__UNLIKELY(!simple) || FH__UNLIKELY(!fh__census_try_add(&me->census, type, -1))) {
+  if (FH__UNLIKELY(!fh__ref_is_childless(type, object))) {
     fh__ref_die_with_children(me, object);
+    return true;
+  }
+  bool simple = (!type->tracked || at < FH__CHUNK_ENTRIES) && fh__pool_has_room(&me->pool, type->small_size);
+  if (FH__UNLIKELY(!simple) || FH__UNLIKELY(!fh__census_try_add(&me->census, type, -1))) {
+    fh__ref_die_childless(me, object);
     return true;
   }
   if (FH__LIKELY(type->tracked)) fh__track_recycle(chunk, at);
