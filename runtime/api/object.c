@@ -6,7 +6,6 @@
 #include "api/safepoint.h"
 #include "mutator/pressure.h"
 #include "ref/merge.h"
-#include "sync/stop.h"
 
 enum { BYTES_LIMIT_SHIFT = 47 };
 

@@ -20,7 +20,6 @@
 #include "ref/merge.h"
 #include "ref/pending.h"
 #include "ref/weak.h"
-#include "sync/stop.h"
 
 struct check {
   struct fh__scan scan;

@@ -69,22 +69,24 @@ static void take_all_in(const struct fh__scan *scan, struct fh__chunk *chunk, st
     if (fh__entry_is_object(chunk->entries[at]) && refs[at] != FH__SCAN_MARKED) fh__track_recycle(chunk, at);
 }
 
-static bool take_tallied(const struct fh__scan *scan, struct fh__garbage *list) {
+static void take_all(const struct fh__scan *scan, struct fh__garbage *list) {
   struct fh__chunk *chunk;
-  if (scan->others || scan->outgoing) return false;
   for (FH__EACH_COVERED(scan, chunk))
     if (chunk->live) take_all_in(scan, chunk, list);
-  return true;
 }
 
 /* ---- taking and freeing ---- */
 
 bool fh__garbage_take_closed(struct fh__mutator *me, struct fh__scan *scan) {
+  bool tallied = scan->tallied == scan->marked;
+  if (tallied && (scan->others || scan->outgoing)) return false;
   size_t room = (size_t)(scan->objects - scan->marked) + 1; /* one more is written, and not counted */
   struct fh__garbage *list = fh__backend_alloc(sizeof *list + room * sizeof(fh_object *));
   if (!list) return false;
   *list = (struct fh__garbage){.generation = scan->generation, .closed = true};
-  if (scan->tallied == scan->marked ? !take_tallied(scan, list) : !take_seen(scan, list)) {
+  if (tallied) {
+    take_all(scan, list);
+  } else if (!take_seen(scan, list)) {
     fh__backend_free(list);
     return false;
   }
@@ -93,8 +95,6 @@ bool fh__garbage_take_closed(struct fh__mutator *me, struct fh__scan *scan) {
   return true;
 }
 
-enum { LOT = 256 };
-
 /* Frees the first ones of one type, up to `most`: they are counted together. What was private goes to the pool in a row: newborns want as
  * many blocks soon. */
 static size_t free_lot(struct fh__mutator *me, fh_object *const *object, size_t most) {
@@ -102,7 +102,7 @@ static size_t free_lot(struct fh__mutator *me, fh_object *const *object, size_t 
   void *first = NULL, **last = &first;
   size_t lot = 0;
   uint32_t row = 0;
-  for (; lot < most && lot < LOT && fh__type_of(object[lot]) == type; lot++) {
+  for (; lot < most && lot < FH__POOL_ROW && fh__type_of(object[lot]) == type; lot++) {
     if (lot + FH__PREFETCH < most) __builtin_prefetch(object[lot + FH__PREFETCH], 1);
     if (FH__CHECKED) FH__OR(&object[lot]->fh__flags, FH__FLAG_DEAD, RELAXED);
     if (FH__POOLS && FH__LIKELY(!fh__is_published(object[lot]))) {

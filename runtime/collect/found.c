@@ -5,7 +5,6 @@
 #include "object/cells.h"
 #include "ref/merge.h"
 #include "ref/publish.h"
-#include "sync/stop.h"
 
 /* ---- what was found ---- */
 

@@ -10,7 +10,6 @@
 #include "ref/merge.h"
 #include "ref/weak.h"
 #include "ref/weakmap.h"
-#include "sync/stop.h"
 
 /* ---- finishing: finalizers and what they resurrect ---- */
 

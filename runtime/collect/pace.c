@@ -9,9 +9,7 @@ static uint64_t scale(uint64_t value, uint64_t part, uint64_t whole) {
   return (uint64_t)((double)value * (factor < 0.5 ? 0.5 : factor > 2 ? 2 : factor));
 }
 
-uint64_t fh__pace_patience(uint64_t set, bool found) {
-  return found ? set : FH__PACE_PATIENCE * set;
-}
+uint64_t fh__pace_patience(uint64_t set, bool found) { return found ? set : FH__PACE_PATIENCE * set; }
 
 /* Between half the goal and the goal it stays, so that it comes to rest. */
 uint64_t fh__pace_young(uint64_t threshold, uint64_t set, uint64_t pause_ns, uint64_t goal_ns) {

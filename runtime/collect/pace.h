@@ -11,12 +11,12 @@
 #include <stdint.h>
 
 enum {
-  FH__PACE_PATIENCE = 2,       /* the young threshold is at most so many times what it was set to; more made growing heaps of some sizes
-                                * cheap, and others no cheaper (gc.growth_linear) */
-  FH__PACE_YOUNG_PARTS = 16,   /* ... and at least so small a part of it */
+  FH__PACE_PATIENCE = 2,        /* the young threshold is at most so many times what it was set to; more made growing heaps of some sizes
+                                 * cheap, and others no cheaper (gc.growth_linear) */
+  FH__PACE_YOUNG_PARTS = 16,    /* ... and at least so small a part of it */
   FH__PACE_STRETCH_LEAST = 100, /* percent: old collections come when they are due */
   FH__PACE_STRETCH_MOST = 400,
-  FH__PACE_NO_OVERHEAD = 100   /* percent, as a goal for the overhead: there is none */
+  FH__PACE_NO_OVERHEAD = 100    /* percent, as a goal for the overhead: there is none */
 };
 
 /* The next young threshold without a goal for pauses, given what it was set to, and whether the last young collection found

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The first pass of a linear scan. With a crew, refs is written by atomic instructions. */
-#include "base/trap.h"
 #include "collect/pass.h"
 #include "ref/candidate.h"
 #include "sync/crew.h"
@@ -45,7 +44,7 @@ FH__INLINE void subtract_object(struct fh__walk *walk, const struct fh__chunk *c
 
 FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsigned how) {
   uint32_t live = 0;
-  if (walk->scan->settles) FH__STORE_(&fh__track.touched[chunk->base / FH__CHUNK_ENTRIES], 0, RELAXED);
+  if (walk->settles) FH__STORE_(&fh__track.touched[chunk->base / FH__CHUNK_ENTRIES], 0, RELAXED);
   uint32_t end = fh__chunk_has_nothing(chunk) ? 0 : chunk->bump;
   for (uint32_t at = 0; at < end; at++) {
     fh__walk_prefetch(chunk, at);

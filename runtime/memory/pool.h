@@ -29,7 +29,10 @@ struct fh__pooled {
   void *next;
   void *soon; /* one that is taken some turns later, as far as it is known: only prefetched */
 };
-enum { FH__POOL_AHEAD = 8 }; /* turns */
+enum {
+  FH__POOL_AHEAD = 8, /* turns */
+  FH__POOL_ROW = 256, /* blocks in a row at most: one that does not fit is freed as a whole */
+};
 
 struct fh__pool {
   void *first[FH__SMALL_BYTES / FH__SMALL_STEP + 1]; /* by size, in steps; linked through the blocks */

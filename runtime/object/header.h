@@ -23,7 +23,6 @@
 #include "base/atomic.h"
 #include "base/config.h"
 
-
 enum {
   FH__MERGED = 1u << 0,    /* set by the merging CAS, never cleared but by rebirth */
   FH__QUEUED = 1u << 1,    /* set by a stranger's CAS, cleared by the drain's CAS */

@@ -77,7 +77,6 @@ static void destroy(struct fh__mutator *me, fh_object *object) {
 
 /* Those that die together often are of one type, and lie in one chunk: what they change in figures and lists is written once for a lot
  * of them. Others see the figures, which are not kept from them for long. */
-enum { LOT = 256 };
 struct lot {
   fh_type *type;                /* of all of it; NULL: there is none */
   size_t count;
@@ -120,24 +119,20 @@ static __attribute__((noinline)) void begin_lot(struct fh__mutator *me, struct l
   turn_to_chunk(lot, lot->chunk);
 }
 
-/* The object's entry is not in the lot's chunk. Returns its place in that of the lot now, or FH__CHUNK_ENTRIES if it is done: in
- * another mutator's chunk, which is so where all share one owner. */
+/* The object's entry is not in the lot's chunk. Returns its place in that of the lot now, or FH__CHUNK_ENTRIES if it is done. */
 static __attribute__((noinline)) uint32_t find_entry(const struct fh__mutator *me, struct lot *lot, const fh_object *object) {
-  uint32_t slot = object->fh__slot;
-  struct fh__chunk *chunk = fh__track_chunk_of(slot);
-  fh__track_touch(slot); /* once is enough: no collection looks before all this is over */
+  struct fh__chunk *chunk = fh__track_own_chunk_of(&me->track, object); /* touched once: no collection looks before all this is over */
   write_holes(lot);
-  if (FH__UNLIKELY(chunk->owner != me->track.owner)) {
-    fh__track_forget_remote(chunk, slot);
+  if (FH__UNLIKELY(!chunk)) {
     lot->elsewhere++;
     return FH__CHUNK_ENTRIES;
   }
   turn_to_chunk(lot, chunk);
-  return slot - chunk->base;
+  return object->fh__slot - chunk->base;
 }
 
 FH__INLINE void bury(struct fh__mutator *me, struct lot *lot, fh_object *object, fh_type *type) {
-  if (FH__UNLIKELY(type != lot->type) || FH__UNLIKELY(lot->count >= LOT)) begin_lot(me, lot, object, type);
+  if (FH__UNLIKELY(type != lot->type) || FH__UNLIKELY(lot->count >= FH__POOL_ROW)) begin_lot(me, lot, object, type);
   if (FH__LIKELY(type->tracked)) {
     uint32_t at = object->fh__slot - lot->base;
     if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES)) at = find_entry(me, lot, object);
@@ -195,8 +190,7 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
     if (!object) object = second, second = NULL;
     if (second) {
       type = fh__type_of(second);
-      children = fh__cells_near(type, second);
-      if (!children.first && !children.second)
+      if (fh__ref_is_childless(type, second))
         bury(me, &lot, second, type);
       else if (FH__LIKELY(count < WAITING))
         waiting[count++] = second;

@@ -72,12 +72,12 @@ FH__INLINE bool fh__ref_is_childless(const fh_type *type, const fh_object *objec
 FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
   fh_type *type = fh__type_of(object);
   if (FH__CHECKED || FH__UNLIKELY(!type->plain)) return false;
-  struct fh__chunk *chunk = me->track.current;
-  uint32_t at = object->fh__slot - chunk->base;
   if (FH__UNLIKELY(!fh__ref_is_childless(type, object))) {
     fh__ref_die_with_children(me, object);
     return true;
   }
+  struct fh__chunk *chunk = me->track.current;
+  uint32_t at = object->fh__slot - chunk->base;
   bool simple = (!type->tracked || at < FH__CHUNK_ENTRIES) && fh__pool_has_room(&me->pool, type->small_size);
   if (FH__UNLIKELY(!simple) || FH__UNLIKELY(!fh__census_try_add(&me->census, type, -1))) {
     fh__ref_die_childless(me, object);

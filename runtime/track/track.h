@@ -182,25 +182,27 @@ FH__INLINE void fh__track_recycle(struct fh__chunk *chunk, uint32_t at) {
   chunk->holes++;
 }
 
-/* Takes the object's entry away, at the moment that its count became zero; by whoever brought it there. The slot word keeps
- * its old value: the caller frees the object, or links it into a list of the dead. `near`: one of this mutator's chunks, in which the
- * entry may be; afterwards the one in which it was, if that is this mutator's. */
-FH__INLINE void fh__track_forget_near(const struct fh__track_local *track, struct fh__chunk **near, const fh_object *object) {
+/* This mutator's chunk in which the object's entry is. NULL: it is another mutator's, and the entry is taken away already; a stranger comes
+ * that way, or whoever has the lock of the gil design. */
+FH__INLINE struct fh__chunk *fh__track_own_chunk_of(const struct fh__track_local *track, const fh_object *object) {
   uint32_t slot = object->fh__slot;
-  if (FH__UNLIKELY(slot - (*near)->base >= FH__CHUNK_ENTRIES)) {
-    struct fh__chunk *chunk = fh__track_chunk_of(slot);
-    fh__track_touch(slot); /* a collection sees whether the chunk is empty */
-    if (FH__UNLIKELY(chunk->owner != track->owner)) { /* a stranger, or whoever has the lock of the gil design */
-      fh__track_forget_remote(chunk, slot);
-      return;
-    }
-    *near = chunk;
-  }
-  fh__track_recycle(*near, slot - (*near)->base);
+  struct fh__chunk *chunk = fh__track_chunk_of(slot);
+  fh__track_touch(slot); /* a collection sees whether the chunk is empty */
+  if (FH__LIKELY(chunk->owner == track->owner)) return chunk;
+  fh__track_forget_remote(chunk, slot);
+  return NULL;
 }
+
+/* Takes the object's entry away, at the moment that its count became zero; by whoever brought it there. The slot word keeps
+ * its old value: the caller frees the object, or links it into a list of the dead. */
 FH__INLINE void fh__track_forget(const struct fh__track_local *track, const fh_object *object) {
+  uint32_t slot = object->fh__slot;
   struct fh__chunk *chunk = track->current;
-  fh__track_forget_near(track, &chunk, object);
+  if (FH__UNLIKELY(slot - chunk->base >= FH__CHUNK_ENTRIES)) {
+    chunk = fh__track_own_chunk_of(track, object);
+    if (FH__UNLIKELY(!chunk)) return;
+  }
+  fh__track_recycle(chunk, slot - chunk->base);
 }
 
 /* The same for an object that may not be tracked, and may be looked at again. */
