@@ -90,10 +90,11 @@ struct comparison {
 /* Fills in one ratio of ours to theirs a round. */
 void compare(struct result *result, const struct comparison *comparison);
 
+extern unsigned long_seconds; /* --seconds: how long limit.slowdown lives at its limit */
+
 /* ---- crews: threads that start together ---- */
 
 extern bool pin_crews; /* --pin: each thread on a processor of its own, for machines on which others work, too */
-extern unsigned long_seconds; /* of limit.slowdown */
 
 typedef void (*crew_body)(unsigned index, void *context, uint64_t n);
 

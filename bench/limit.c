@@ -148,19 +148,28 @@ static uint64_t live_bytes(void) {
   return stats.live_bytes;
 }
 
+static void load_first(struct reloading *reloading) {
+  *reloading = (struct reloading){.name = must_register(&name_spec),
+                                  .record = must_register(&record_spec),
+                                  .catalog = must_register(&catalog_spec),
+                                  .random = 1};
+  reload(reloading);
+  reloading->limit = (size_t)live_bytes() / 100 * LIMIT_PERCENT;
+}
+
+static void drop_last(struct reloading *reloading) {
+  fh_drop(&reloading->now);
+  fh_collect(2);
+}
+
 /* The ratio of the times without and with the limit is that of the throughputs with and without it. */
 static void measure_throughput(struct result *result) {
-  struct reloading reloading = {.name = must_register(&name_spec),
-                                .record = must_register(&record_spec),
-                                .catalog = must_register(&catalog_spec),
-                                .random = 1};
+  struct reloading reloading;
   const struct comparison comparison = {
       .ours = unlimited_side, .theirs = limited_side, .context = &reloading, .operations = RECORDS, .fixed = 1};
-  reload(&reloading);
-  reloading.limit = (size_t)live_bytes() / 100 * LIMIT_PERCENT;
+  load_first(&reloading);
   compare(result, &comparison);
-  fh_drop(&reloading.now);
-  fh_collect(2);
+  drop_last(&reloading);
 }
 
 /* ---- for a long time ---- */
@@ -180,13 +189,9 @@ static double live_at_limit(struct reloading *reloading, double seconds) {
 }
 
 static void measure_slowdown(struct result *result) {
-  struct reloading reloading = {.name = must_register(&name_spec),
-                                .record = must_register(&record_spec),
-                                .catalog = must_register(&catalog_spec),
-                                .random = 1};
+  struct reloading reloading;
   double an_hour[PARTS], resident[PARTS];
-  reload(&reloading);
-  reloading.limit = (size_t)live_bytes() / 100 * LIMIT_PERCENT;
+  load_first(&reloading);
   expect(fh_limits_set(0, reloading.limit) == FH_OK, "the limit can be set");
   for (unsigned i = 0; i < PARTS; i++) {
     an_hour[i] = live_at_limit(&reloading, long_seconds / (double)PARTS);
@@ -196,8 +201,7 @@ static void measure_slowdown(struct result *result) {
   result_add(result, an_hour[0] / an_hour[PARTS - 1]);
   snprintf(result->beside, sizeof result->beside, "%u s; first %.0f reloads an hour, last %.0f; %.0f MB, %.0f", long_seconds, an_hour[0],
            an_hour[PARTS - 1], resident[0], resident[PARTS - 1]);
-  fh_drop(&reloading.now);
-  fh_collect(2);
+  drop_last(&reloading);
 }
 
 const struct figure limit_figures[] = {

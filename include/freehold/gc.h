@@ -30,8 +30,8 @@ FH_API size_t fh_collect(int generation);
  *       (fh_options.gc_percent), and at least as many as figure 0
  *
  * fh_gc_counts tells how far things are: entries opened, young collections, objects that became old. Figures 0 and 2 give way to the goals
- * fh_options.gc_pause_us and gc_overhead, and figure 0 to young collections that find nothing, within bounds; fh_stats.young_due and old_due say what holds now. Setting the figures
- * begins anew with what was set.
+ * fh_options.gc_pause_us and gc_overhead, and figure 0 to young collections that find nothing, within bounds; fh_stats.young_due and
+ * old_due say what holds now. Setting the figures begins anew with what was set.
  *
  * Shape:   three figures each; to set: 1..2^31, 1..2^31, 1..10,000.
  * Owns:    nothing.

@@ -106,7 +106,7 @@ typedef struct fh_stats {
   uint64_t from_candidates;    /* old collections that looked only at what changed objects reach */
   uint64_t helped;             /* passes of collections that a stopped thread took part in, for each such thread */
   fh_generation_stats generation[3]; /* young, middle, old */
-  uint64_t young_due;          /* entries opened that make a collection due: the threshold; less by the goal for the pause, more if nothing is found */
+  uint64_t young_due;          /* entries opened that make a collection due: the threshold; less for the goal, more if nothing is found */
   uint64_t old_due;            /* objects that have to become old: by the percentage, or more by the goal for the overhead */
   fh_histogram gc_total;       /* a whole collection: stop, work, resume, finalizers, destruction */
 } fh_stats;
