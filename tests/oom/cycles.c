@@ -37,7 +37,9 @@ static const fh_type_spec finalized_spec = {.name = "finalized",
                                             .finalize = member_finalize,
                                             .dealloc = member_dealloc};
 
-static fh_type *plain_type, *grace_type, *finalized_type;
+static const fh_type_spec unheard_spec = {.name = "unheard", .size = sizeof(struct member), .refs = member_refs};
+
+static fh_type *plain_type, *grace_type, *finalized_type, *unheard_type;
 
 static struct member *make_member(fh_type *type, uint64_t id) {
   FH_AUTO struct member *member = user_new(type);
@@ -79,6 +81,22 @@ static bool work_on(fh_type *type, bool published) {
   return went_well;
 }
 
+/* Members that nobody hears of when they die: of what is closed, a collection takes its list without a second look if it was young,
+ * and looks at all of it again if it was full. */
+static bool make_unheard(void) {
+  FH_AUTO struct member *member = user_new(unheard_type);
+  if (member) fh_set(member, next, member);
+  return member;
+}
+
+static bool work_on_closed(int generation) {
+  bool went_well = make_unheard() && make_unheard();
+  user_collect_generation(generation);
+  user_check_heap();
+  demand(fh_type_live(unheard_type) == 0);
+  return went_well;
+}
+
 /* By count, without a collection; the finalizer runs at the next safepoint. */
 static bool work_on_counts(void) {
   unsigned before = atomic_load(&finalized);
@@ -95,10 +113,12 @@ static bool work_on_counts(void) {
 
 static bool work(void) {
   if (!user_type(&plain_spec, &plain_type) || !user_type(&grace_spec, &grace_type) ||
-      !user_type(&finalized_spec, &finalized_type) || !user_root_add(&rescued))
+      !user_type(&finalized_spec, &finalized_type) || !user_type(&unheard_spec, &unheard_type) ||
+      !user_root_add(&rescued))
     return false;
   bool went_well = work_on(plain_type, false) && work_on(plain_type, true) && work_on(grace_type, true) &&
-                   work_on(finalized_type, false) && work_on(finalized_type, true) && work_on_counts();
+                   work_on(finalized_type, false) && work_on(finalized_type, true) && work_on_closed(0) &&
+                   work_on_closed(2) && work_on_counts();
   /* The rest is for the end of the runtime. */
   return went_well && make_ring(plain_type, 0, false) && make_ring(finalized_type, 0, true) &&
          make_ring(grace_type, 0, true);

@@ -138,14 +138,16 @@ bool user_root_add(fh_slot *slot) {
   }
 }
 
-size_t user_collect(void) {
+size_t user_collect_generation(int generation) {
   for (;;) {
     uint64_t failed = stats_of_now().collections_failed;
-    size_t found = fh_collect(2);
+    size_t found = fh_collect(generation);
     if (found || stats_of_now().collections_failed == failed) return found;
     user_check_heap(); /* this collection found no memory, or that of another thread did not */
   }
 }
+
+size_t user_collect(void) { return user_collect_generation(2); }
 
 /* ---- from the beginning to the end ---- */
 

@@ -42,7 +42,8 @@ void *user_realloc(void *block, size_t n);
 bool user_root_add(fh_slot *slot);
 
 /* Collects, until a collection has found its memory: there is nothing that either user could give up here. */
-size_t user_collect(void);
+size_t user_collect_generation(int generation);
+size_t user_collect(void); /* all of them */
 /* The heap is right, or there is no memory to look at it. */
 void user_check_heap(void);
 
