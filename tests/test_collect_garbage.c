@@ -165,7 +165,7 @@ static void a_sleepers_garbage_is_finished_by_the_collector(void **state) {
   struct other other = {.wait = gate_await, .with_finalizer = true};
   struct companion companion;
   start_other(&other, &companion);
-  while (fh__state_of(&other.mutator->sync) != FH__DETACHED) fh_safepoint();
+  gate_await_waiter(&other.leave);
   assert_int_equal(fh_collect(2), 2);
   assert_int_equal(atomic_load(&died), 2);
   assert_int_equal(atomic_load(&finalized), 2);

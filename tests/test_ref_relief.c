@@ -144,10 +144,7 @@ static void start_sleeper(struct sleeper *sleeper, struct companion *companion, 
   *sleeper = (struct sleeper){.asleep = GATE, .leave = GATE, .nodes = nodes};
   companion_start(companion, fall_asleep, sleeper);
   gate_await(&sleeper->asleep, 1);
-  while (fh__state_of(&sleeper->mutator->sync) != FH__DETACHED) {
-    sched_yield();
-    fh_safepoint();
-  }
+  gate_await_waiter(&sleeper->leave);
 }
 
 static void a_sleepers_limbo_is_relieved_in_its_place(void **state) {
@@ -217,10 +214,7 @@ static void a_relief_leaves_no_queue_behind(void **state) {
   struct companion companion, relief;
   companion_start(&companion, fall_asleep_on_a_large_heap, &slow);
   gate_await(&slow.sleeper.asleep, 1);
-  while (fh__state_of(&slow.sleeper.mutator->sync) != FH__DETACHED) {
-    sched_yield();
-    fh_safepoint();
-  }
+  gate_await_waiter(&slow.sleeper.leave);
   companion_start(&relief, relieve_once_a_round, &slow);
   for (size_t round = 1; round <= slow.rounds; round++) {
     gate_open(&slow.go, (int)round);

@@ -3,7 +3,6 @@
 #ifndef TESTS_OWNER_H
 #define TESTS_OWNER_H
 
-#include <sched.h>
 #include <stdlib.h>
 
 #include "mutator/mutator.h"
@@ -39,12 +38,7 @@ static inline void finish_owner(struct owner *owner, struct companion *companion
   free(owner->node);
 }
 
-/* It sleeps for good: its state rests DETACHED. */
-static inline void await_sleep(const struct owner *owner) {
-  while (fh__state_of(&owner->mutator->sync) != FH__DETACHED) {
-    sched_yield();
-    fh_safepoint(); /* it may want to collect on its way */
-  }
-}
+/* It sleeps for good: its state rests DETACHED. Only if it waits in gate_await. */
+static inline void await_sleep(struct owner *owner) { gate_await_waiter(&owner->leave); }
 
 #endif

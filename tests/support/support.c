@@ -92,7 +92,9 @@ void gate_open(struct gate *gate, int value) {
 
 static void await_opening(struct gate *gate, int value) {
   pthread_mutex_lock(&gate->lock);
+  gate->waiting++;
   while (atomic_load(&gate->value) < value) pthread_cond_wait(&gate->opened, &gate->lock);
+  gate->waiting--;
   pthread_mutex_unlock(&gate->lock);
 }
 
@@ -112,6 +114,17 @@ void gate_await_running(struct gate *gate, int value) {
 
 void gate_await_deaf(struct gate *gate, int value) {
   while (atomic_load(&gate->value) < value) sched_yield();
+}
+
+static bool has_waiter(struct gate *gate) {
+  pthread_mutex_lock(&gate->lock);
+  bool has = gate->waiting > 0;
+  pthread_mutex_unlock(&gate->lock);
+  return has;
+}
+
+void gate_await_waiter(struct gate *gate) {
+  while (!has_waiter(gate)) give_way();
 }
 
 /* ---- threads ---- */

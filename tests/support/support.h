@@ -60,13 +60,19 @@ struct gate {
   pthread_mutex_t lock;
   pthread_cond_t opened;
   atomic_int value;
+  int waiting; /* in gate_await; under the lock */
 };
-#define GATE {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}
+#define GATE {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0}
 
 void gate_open(struct gate *gate, int value);
 void gate_await(struct gate *gate, int value);         /* in a blocking region, if the caller is attached */
 void gate_await_running(struct gate *gate, int value); /* stays attached and reaches safepoints */
 void gate_await_deaf(struct gate *gate, int value);    /* stays attached and reaches none */
+
+/* Stays attached and reaches safepoints, until somebody waits in gate_await. If that one is attached, it is in its blocking region
+ * then, and does nothing more by itself. Its state alone would not say so: it is also off line while it waits for another's stop,
+ * and for a moment before it finds something in its queue and comes back. */
+void gate_await_waiter(struct gate *gate);
 
 /* ---- threads ---- */
 
