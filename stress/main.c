@@ -101,7 +101,7 @@ static struct choice parse(int argc, char **argv) {
 static bool is_wanted(const struct choice *choice, const struct scenario *scenario) {
   for (unsigned i = 0; i < choice->names; i++)
     if (!strcmp(choice->name[i], scenario->name)) return true;
-  return choice->names == 0 && !run_leaves_out(scenario);
+  return choice->names == 0;
 }
 
 static void refuse_unknown_names(const struct choice *choice) {

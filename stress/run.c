@@ -120,8 +120,6 @@ static void on_end(int signal) {
   raise(signal);
 }
 
-bool run_leaves_out(const struct scenario *scenario) { return UNDER_ASAN && !strcmp(scenario->name, "fork"); }
-
 /* The sanitizers have more to say about a bad access than this program. */
 void watch_for_the_end(void) {
   struct sigaction action = {.sa_handler = on_end, .sa_flags = SA_NODEFER};

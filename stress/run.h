@@ -19,10 +19,6 @@ struct result {
 /* Runs scenario, threads, seed, seconds and design as they stand in `run`. A check that fails in between ends the program. */
 struct result run_scenario(struct run *run);
 
-/* True if a run of all scenarios has to do without this one in this build. gcc 12's AddressSanitizer does not hold its allocator's locks
- * across a fork, so a child may wait for one for ever. */
-bool run_leaves_out(const struct scenario *scenario);
-
 /* From now on a check that fails, a trap, a crash or a run that hangs says what replays it. */
 void watch_for_the_end(void);
 
