@@ -19,13 +19,13 @@ static void only_pooled(void) {
 /* ---- a pool by itself ---- */
 
 static void put(struct fh__pool *pool, void *block, size_t size) {
-  require(fh__pool_has_room(pool, size));
-  fh__pool_put(pool, block, size);
+  require(fh__pool_has_room(pool));
+  fh__pool_put(pool, block, fh__pool_at(size));
 }
 
 static void *take(struct fh__pool *pool, size_t size) {
-  void *block = fh__pool_first(pool, size);
-  if (block) fh__pool_take(pool, block, size);
+  void *block = fh__pool_first(pool, fh__pool_at(size));
+  if (block) fh__pool_take(pool, block, fh__pool_at(size));
   return block;
 }
 
@@ -36,11 +36,11 @@ static void the_last_of_a_size_comes_first(void **state) {
   for (int i = 0; i < 3; i++)
     for (int k = 0; k < 2; k++) put(&pool, block[k][i] = fh__backend_alloc(32 + 16 * (size_t)k), 32 + 16 * (size_t)k);
   assert_int_equal(pool.count, 6);
-  assert_null(fh__pool_first(&pool, 16));
-  assert_null(fh__pool_first(&pool, 0));
-  assert_false(fh__pool_has_room(&pool, 0));
+  assert_null(fh__pool_first(&pool, fh__pool_at(16)));
+  assert_null(fh__pool_first(&pool, fh__pool_at(0)));
+  assert_true(fh__pool_has_room(&pool));
   for (int i = 2; i >= 0; i--) assert_ptr_equal(take(&pool, 32), block[0][i]);
-  assert_null(fh__pool_first(&pool, 32));
+  assert_null(fh__pool_first(&pool, fh__pool_at(32)));
   for (int i = 2; i >= 0; i--) assert_ptr_equal(take(&pool, 48), block[1][i]);
   assert_int_equal(pool.count, 0);
   for (int i = 0; i < 6; i++) fh__backend_free(block[i % 2][i / 2]);
@@ -79,15 +79,15 @@ static void it_is_full_at_its_most_and_is_trimmed(void **state) {
   first = row_of(2, &last);
   fh__pool_put_row(&pool, first, last, 2, 64); /* does not fit: freed */
   assert_int_equal(pool.count, FH__POOL_MOST - 1);
-  assert_true(fh__pool_has_room(&pool, 64));
+  assert_true(fh__pool_has_room(&pool));
   put(&pool, fh__backend_alloc(32), 32);
   assert_int_equal(pool.count, FH__POOL_MOST);
-  assert_false(fh__pool_has_room(&pool, 16));
+  assert_false(fh__pool_has_room(&pool));
   fh__pool_trim(&pool, 3);
   assert_int_equal(pool.count, 3);
   fh__pool_trim(&pool, 0);
   assert_int_equal(pool.count, 0);
-  for (size_t size = 16; size <= 64; size += 16) assert_null(fh__pool_first(&pool, size));
+  for (size_t size = 16; size <= 64; size += 16) assert_null(fh__pool_first(&pool, fh__pool_at(size)));
 }
 
 static void a_row_without_a_size_is_freed(void **state) {

@@ -89,9 +89,9 @@ void *fh_new(fh_type *type) {
   struct fh__mutator *me = fh__self();
   if (FH__CHECKED) check_type("fh_new", type, false);
   size_t size = type->small_size;
-  fh_object *object = fh__pool_first(&me->pool, size);
+  fh_object *object = fh__pool_first(&me->pool, type->pool_at);
   if (FH__UNLIKELY(!object) || !fh__account_take(&me->account, type->usable)) return new_from_backend(type);
-  fh__pool_take(&me->pool, object, size);
+  fh__pool_take(&me->pool, object, type->pool_at);
   return be_born(me, type, object, size);
 }
 

@@ -43,25 +43,37 @@ void fh__pool_refuse_row(void *first, uint32_t count);
 /* Frees blocks until `most` are left. */
 void fh__pool_trim(struct fh__pool *pool, uint32_t most);
 
-/* The block that the next newborn of that size gets; NULL: there is none, and there never is one of size 0. */
-FH__INLINE void *fh__pool_first(const struct fh__pool *pool, size_t size) {
-  return FH__POOLS ? pool->first[size / FH__SMALL_STEP] : NULL;
-}
+/* Where the list of a size is, in bytes: types know it. Size 0, which stands for what is not small, has one that stays empty. */
+FH__INLINE uint32_t fh__pool_at(size_t size) { return (uint32_t)(size / FH__SMALL_STEP * sizeof(void *)); }
+FH__INLINE void **fh__pool_list(struct fh__pool *pool, uint32_t at) { return (void **)(void *)((char *)pool->first + at); }
+
+/* The block that the next newborn gets; NULL: there is none. */
+FH__INLINE void *fh__pool_first(struct fh__pool *pool, uint32_t at) { return FH__POOLS ? *fh__pool_list(pool, at) : NULL; }
 /* Takes it out. Its contents are what they happen to be. */
-FH__INLINE void fh__pool_take(struct fh__pool *pool, const void *block, size_t size) {
+FH__INLINE void fh__pool_take(struct fh__pool *pool, const void *block, uint32_t at) {
   const struct fh__pooled *pooled = block;
   __builtin_prefetch(pooled->soon, 1);
-  pool->first[size / FH__SMALL_STEP] = pooled->next;
+  *fh__pool_list(pool, at) = pooled->next;
   pool->count--;
 }
 
-/* `size`: of the allocation, if it is small, else 0. */
-FH__INLINE bool fh__pool_has_room(const struct fh__pool *pool, size_t size) { return FH__POOLS && size && pool->count < FH__POOL_MOST; }
-FH__INLINE void fh__pool_put(struct fh__pool *pool, void *block, size_t size) {
-  void **first = &pool->first[size / FH__SMALL_STEP];
+FH__INLINE bool fh__pool_has_room(const struct fh__pool *pool) { return FH__POOLS && pool->count < FH__POOL_MOST; }
+/* A small one, if there is room. */
+FH__INLINE void fh__pool_put(struct fh__pool *pool, void *block, uint32_t at) {
+  void **first = fh__pool_list(pool, at);
   *(struct fh__pooled *)block = (struct fh__pooled){*first, *first};
   *first = block;
   pool->count++;
+}
+
+/* `count` of them, linked to each other and to what fh__pool_first gave before, from `top` on. */
+FH__INLINE void fh__pool_stack(struct fh__pool *pool, void *top, uint32_t count, uint32_t at) {
+  if (!FH__POOLS || FH__UNLIKELY(!at) || FH__UNLIKELY(pool->count + count > FH__POOL_MOST)) {
+    fh__pool_refuse_row(top, count);
+    return;
+  }
+  *fh__pool_list(pool, at) = top;
+  pool->count += count;
 }
 
 /* `count` of them, linked from `first` to `last`. */

@@ -77,6 +77,12 @@ FH__INLINE struct fh__near fh__cells_near_some(const fh_type *type, const fh_obj
 FH__INLINE struct fh__near fh__cells_near(const fh_type *type, const fh_object *object) {
   return FH__LIKELY(type->has_cells) ? fh__cells_near_some(type, object) : (struct fh__near){NULL, NULL};
 }
+FH__INLINE bool fh__cells_near_empty(const fh_type *type, const fh_object *object) {
+  const char *base = (const char *)object;
+  const fh_object *first = fh__cell_load((const fh__cell *)(const void *)(base + type->near[0]));
+  const fh_object *second = fh__cell_load((const fh__cell *)(const void *)(base + type->near[1]));
+  return !((uintptr_t)first | (uintptr_t)second);
+}
 FH__INLINE int64_t fh__near_count(struct fh__near near) { return (near.first != NULL) + (near.second != NULL); }
 
 #endif

@@ -113,6 +113,8 @@ static fh_type *make_type(const fh_type_spec *spec) {
   type->usable = (uint32_t)fh__backend_good_size(type->alloc_size);
   for (uint32_t i = 0; type->plain && type->has_cells && i < 2; i++) type->near[i] = type->cells[i % type->cell_count];
   type->small_size = !spec->item_size && type->alloc_size <= FH__SMALL_BYTES ? type->alloc_size : 0;
+  type->pool_at = fh__pool_at(type->small_size);
+  type->brief = type->plain && type->small_size;
   type->item_size = (uint32_t)spec->item_size;
   type->count_at = (uint32_t)spec->count_at;
   type->flags = spec->flags;

@@ -15,11 +15,13 @@ typedef void fh__ephemerons_function(fh_object *map, fh__pair_function *each, vo
 
 struct fh_type {
   uint32_t small_size; /* alloc_size, if it is fixed and small enough for the inline way of making one; else 0 */
+  uint32_t pool_at;    /* its list in a pool; of what is not small, the empty one */
   uint32_t near[2];    /* plain, with cells: their offsets, the same twice if there is one */
   struct fh__birth birth; /* what newborns' headers have in common */
   bool tracked;        /* may take part in cycles */
   bool has_cells;      /* refers to anything at all */
   bool plain;          /* two fixed cells at most, and nothing of the application's runs when an instance dies */
+  bool brief;          /* plain and small */
   uint32_t size;       /* the fixed part, as the spec says */
   uint32_t alloc_size; /* what is allocated for it, without items */
   uint32_t usable;     /* what that costs in the account */

@@ -169,8 +169,8 @@ static __attribute__((noinline)) void release_otherwise(struct fh__mutator *me, 
     stranger_release(me, object, bias);
 }
 
-static __attribute__((noinline)) void release_own(struct fh__mutator *me, fh_object *object, uint32_t bias) {
-  if (FH__LIKELY(fh__ref_is_last_private(me, object, bias)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
+static __attribute__((noinline)) void release_last_own(struct fh__mutator *me, fh_object *object) {
+  if (FH__LIKELY(fh__ref_is_simple(object)) && FH__LIKELY(fh__ref_die_plainly(me, object))) return;
   release_otherwise(me, object);
 }
 
@@ -178,10 +178,12 @@ void fh__release_slow(fh_object *object) {
   struct fh__mutator *me = fh__self();
   if (FH__CHECKED) fh__check_object("fh_release", object);
   uint32_t bias = FH__LOAD(&object->fh__bias, ACQUIRE); /* partner: the release that zeroes the owner */
-  if (!fh__ref_is_last_own(me, bias) && is_stranger(me, bias))
+  if (fh__ref_is_last_own(me, bias))
+    release_last_own(me, object);
+  else if (FH__LIKELY(is_stranger(me, bias)))
     stranger_release(me, object, bias);
   else
-    release_own(me, object, bias);
+    release_otherwise(me, object);
 }
 
 /* ---- looking and trying ---- */

@@ -75,23 +75,28 @@ static void destroy(struct fh__mutator *me, fh_object *object) {
 
 /* ---- the short way ---- */
 
-/* Those that die together often are of one type, and lie in one chunk: what they change in figures and lists is written once for a lot
- * of them. Others see the figures, which are not kept from them for long. */
+/* Those that die together often are of few types, and lie in few chunks: what they change in figures and lists is written once for a lot
+ * of them, which are of one type. Others see the figures, which are not kept from them for long. */
 struct lot {
-  fh_type *type;                /* of all of it; NULL: there is none */
-  size_t count;
-  void *first, *last;           /* blocks, linked as in a pool */
-  void *recent[FH__POOL_AHEAD]; /* the last ones of these */
+  fh_type *type;                /* of all of it */
+  uint32_t index;               /* the type's */
+  uint32_t near[2];             /* where its cells are, */
+  uintptr_t mask[2];            /* and 0 if they are not there */
+  uint32_t count;
+  uint32_t elsewhere;           /* of these, those whose holes are written already */
+  void *top;                    /* the last block, linked as in the pool, and to what is there */
+  void *recent[FH__POOL_AHEAD]; /* the last ones */
   struct fh__chunk *chunk;      /* of the last one; this mutator's */
   uint32_t base;                /* the chunk's */
   uint32_t free;                /* what is going to be chunk->free */
-  size_t elsewhere;             /* of `count`, those whose holes are written already */
+  fh_object *waiting;           /* they died, and their turn comes */
+  fh_object *others;            /* the same, and they were of other types when they died */
 };
 
 static void write_holes(struct lot *lot) {
   if (lot->count == lot->elsewhere) return;
   lot->chunk->free = lot->free;
-  lot->chunk->holes += (uint32_t)(lot->count - lot->elsewhere);
+  lot->chunk->holes += lot->count - lot->elsewhere;
   lot->elsewhere = lot->count;
 }
 
@@ -102,25 +107,34 @@ static void turn_to_chunk(struct lot *lot, struct fh__chunk *chunk) {
 }
 
 static __attribute__((noinline)) void end_lot(struct fh__mutator *me, struct lot *lot) {
-  if (!lot->type) return;
-  if (lot->type->tracked) write_holes(lot);
+  write_holes(lot);
   fh__ref_count_plain_deaths(me, lot->type, lot->count);
-  fh__pool_put_row(&me->pool, lot->first, lot->last, (uint32_t)lot->count, lot->type->small_size);
-  lot->type = NULL;
+  fh__pool_stack(&me->pool, lot->top, lot->count, lot->type->pool_at);
 }
 
-static __attribute__((noinline)) void begin_lot(struct fh__mutator *me, struct lot *lot, fh_object *last, fh_type *type) {
-  end_lot(me, lot);
+static void begin_lot(struct fh__mutator *me, struct lot *lot, fh_type *type) {
   lot->type = type;
-  lot->first = NULL;
+  lot->index = type->index;
+  for (int i = 0; i < 2; i++) lot->near[i] = type->near[i];
+  lot->mask[0] = type->has_cells ? UINTPTR_MAX : 0;
+  lot->mask[1] = type->near[1] != type->near[0] ? UINTPTR_MAX : 0;
+  lot->top = fh__pool_first(&me->pool, type->pool_at);
   for (int i = 0; i < FH__POOL_AHEAD; i++) lot->recent[i] = NULL;
-  lot->last = last;
   lot->count = lot->elsewhere = 0;
   turn_to_chunk(lot, lot->chunk);
 }
 
+static __attribute__((noinline)) void turn_to_type(struct fh__mutator *me, struct lot *lot, fh_type *type) {
+  end_lot(me, lot);
+  begin_lot(me, lot, type);
+}
+
 /* The object's entry is not in the lot's chunk. Returns its place in that of the lot now, or FH__CHUNK_ENTRIES if it is done. */
 static __attribute__((noinline)) uint32_t find_entry(const struct fh__mutator *me, struct lot *lot, const fh_object *object) {
+  if (!object->fh__slot) {
+    lot->elsewhere++;
+    return FH__CHUNK_ENTRIES;
+  }
   struct fh__chunk *chunk = fh__track_own_chunk_of(&me->track, object); /* touched once: no collection looks before all this is over */
   write_holes(lot);
   if (FH__UNLIKELY(!chunk)) {
@@ -131,32 +145,55 @@ static __attribute__((noinline)) uint32_t find_entry(const struct fh__mutator *m
   return object->fh__slot - chunk->base;
 }
 
-FH__INLINE void bury(struct fh__mutator *me, struct lot *lot, fh_object *object, fh_type *type) {
-  if (FH__UNLIKELY(type != lot->type) || FH__UNLIKELY(lot->count >= FH__POOL_ROW)) begin_lot(me, lot, object, type);
-  if (FH__LIKELY(type->tracked)) {
-    uint32_t at = object->fh__slot - lot->base;
-    if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES)) at = find_entry(me, lot, object);
-    if (FH__LIKELY(at < FH__CHUNK_ENTRIES)) {
-      fh__chunk_put_hole(lot->chunk, at, lot->free);
-      lot->free = at + 1;
-    }
-  }
-  *(struct fh__pooled *)(void *)object = (struct fh__pooled){lot->first, lot->recent[lot->count % FH__POOL_AHEAD]};
-  lot->recent[lot->count % FH__POOL_AHEAD] = lot->first = object;
-  lot->count++;
+/* A cell of an object of the lot's type. */
+FH__INLINE fh_object *cell_in(const struct lot *lot, const fh_object *object, int i) {
+  const char *base = (const char *)object;
+  return (fh_object *)((uintptr_t)fh__cell_load((const fh__cell *)(const void *)(base + lot->near[i])) & lot->mask[i]);
 }
 
-/* What is released may die, and its entry be in the lot's chunk. */
+FH__INLINE void bury(struct fh__mutator *me, struct lot *lot, fh_object *object) {
+  uint32_t at = object->fh__slot - 1 - lot->base; /* entry 0 goes the long way, and so does what is not tracked: its slot is 0 */
+  if (FH__UNLIKELY(at >= FH__CHUNK_ENTRIES - 1)) at = find_entry(me, lot, object) - 1;
+  if (FH__LIKELY(at + 1 < FH__CHUNK_ENTRIES)) {
+    fh__chunk_put_hole(lot->chunk, at + 1, lot->free);
+    lot->free = at + 2;
+  }
+  *(struct fh__pooled *)(void *)object = (struct fh__pooled){lot->top, lot->recent[lot->count % FH__POOL_AHEAD]};
+  lot->recent[lot->count % FH__POOL_AHEAD] = lot->top = object;
+  lot->count++;
+  if (FH__UNLIKELY(lot->count == FH__POOL_ROW)) turn_to_type(me, lot, lot->type);
+}
+
+/* An object that died waits, linked by its count, which nobody reads any more. */
+FH__INLINE void let_wait(fh_object **waiting, fh_object *object) {
+  __builtin_memcpy((char *)object + offsetof(fh_object, fh__bias), waiting, sizeof *waiting);
+  *waiting = object;
+}
+FH__INLINE fh_object *end_wait(fh_object **waiting) {
+  fh_object *object = *waiting;
+  if (object) __builtin_memcpy(waiting, (const char *)object + offsetof(fh_object, fh__bias), sizeof *waiting);
+  return object;
+}
+_Static_assert(sizeof(fh_object *) <= sizeof(fh_object) - offsetof(fh_object, fh__bias), "a link is no longer than the count");
+
+/* What is released may die, and its entry be in the lot's chunk, and its block in the pool. */
 static FH__COLD void release_slowly(struct fh__mutator *me, struct lot *lot, fh_object *child) {
   end_lot(me, lot);
   fh__release_slow(child);
+  begin_lot(me, lot, lot->type);
 }
 
-/* Releases a child of what died. Returns it if it dies, too, and goes the short way: that is the caller's to do. */
+/* Releases a child of what died. Returns it if it dies, too, and joins the lot: that is the caller's to do. */
 FH__INLINE fh_object *release_child(struct fh__mutator *me, struct lot *lot, fh_object *child) {
   if (!child) return NULL;
   uint32_t bias = FH__LOAD(&child->fh__bias, RELAXED);
-  if (FH__LIKELY(fh__ref_is_last_private(me, child, bias)) && FH__LIKELY(fh__type_of(child)->plain)) return child;
+  if (FH__LIKELY(fh__ref_is_last_own(me, bias)) && FH__LIKELY(fh__ref_is_simple(child))) {
+    if (FH__LIKELY(child->fh__type == lot->index)) return child;
+    if (FH__LIKELY(fh__type_of(child)->plain)) {
+      let_wait(&lot->others, child);
+      return NULL;
+    }
+  }
   if (FH__LIKELY(((bias - 1) ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX))
     FH__STORE_(&child->fh__bias, bias - 1, RELAXED);
   else
@@ -164,44 +201,61 @@ FH__INLINE fh_object *release_child(struct fh__mutator *me, struct lot *lot, fh_
   return NULL;
 }
 
-/* There is no room to let it wait elsewhere. It leaves its entry at once, which may be in the lot's chunk. */
-static FH__COLD void put_among_dying(struct fh__mutator *me, struct lot *lot, fh_object *object) {
-  end_lot(me, lot);
-  FH__BUMP(&me->counters.owner_releases, 1);
-  fh__ref_die(me, object);
+/* Without children: it may go at once. */
+FH__INLINE bool is_leaf(const struct lot *lot, const fh_object *object) {
+  return !((uintptr_t)cell_in(lot, object, 0) | (uintptr_t)cell_in(lot, object, 1));
 }
 
-/* Depth first. If both children die, one of them waits meanwhile, but for a childless one: that goes at once, so a list of pairs
- * lets nothing wait. An object is freed before its children are released. Nothing of the application's sees that: what has a
- * dealloc or a finalizer joins a list, and its turn comes when all of this is over. */
+/* The next one that waits. Those of other types when nothing else is left: so lots are large. */
+FH__INLINE fh_object *take_waiting(struct fh__mutator *me, struct lot *lot) {
+  fh_object *object = end_wait(&lot->waiting);
+  if (!object) {
+    lot->waiting = lot->others;
+    lot->others = NULL;
+    object = end_wait(&lot->waiting);
+    if (!object) return NULL;
+  }
+  if (FH__UNLIKELY(object->fh__type != lot->index)) turn_to_type(me, lot, fh__type_of(object));
+  return object;
+}
+
+/* Depth first. If both children die, one goes on and the other waits, but for one without children, which goes at once. Usually it is the
+ * second that goes on, because the one that was made last hangs there if leaves are made first: so memory is walked backwards, and is in
+ * order for newborns. But in a list of trees, which hangs on its second cells, so many would wait that they are out of the cache again: where
+ * more and more wait, the other one goes on.
+ *
+ * An object is freed before its children are released. Nothing of the application's sees that: what has a dealloc or a finalizer joins a
+ * list, and its turn comes when all of this is over. */
 void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
-  enum { WAITING = 32 };
-  fh_object *waiting[WAITING];
-  unsigned count = 0;
-  struct lot lot = {.chunk = me->track.current};
+  enum { MANY = 32 }; /* a power of two */
+  uint32_t depth = 0;
+  struct lot lot;
+  lot.chunk = me->track.current;
+  lot.waiting = lot.others = NULL;
+  begin_lot(me, &lot, fh__type_of(object));
   bool outer = !me->destroying;
   me->destroying = true;
-  for (;;) {
-    fh_type *type = fh__type_of(object);
-    struct fh__near children = fh__cells_near(type, object);
-    bury(me, &lot, object, type);
-    object = release_child(me, &lot, children.first);
-    fh_object *second = release_child(me, &lot, children.second);
-    if (!object) object = second, second = NULL;
-    if (second) {
-      type = fh__type_of(second);
-      if (fh__ref_is_childless(type, second))
-        bury(me, &lot, second, type);
-      else if (FH__LIKELY(count < WAITING))
-        waiting[count++] = second;
-      else
-        put_among_dying(me, &lot, second);
+  do {
+    fh_object *first = cell_in(&lot, object, 0), *second = cell_in(&lot, object, 1);
+    bury(me, &lot, object);
+    first = release_child(me, &lot, first);
+    second = release_child(me, &lot, second);
+    if (first && second) {
+      object = depth & MANY ? first : second;
+      fh_object *other = depth & MANY ? second : first;
+      if (is_leaf(&lot, other)) {
+        bury(me, &lot, other);
+      } else {
+        let_wait(&lot.waiting, other);
+        depth++;
+      }
+    } else if (first || second) {
+      object = first ? first : second;
+    } else {
+      object = take_waiting(me, &lot);
+      if (depth) depth--;
     }
-    if (!object) {
-      if (!count) break;
-      object = waiting[--count];
-    }
-  }
+  } while (object);
   end_lot(me, &lot);
   if (!outer) return;
   destroy_dying(me);
@@ -211,11 +265,21 @@ void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object) {
 void fh__ref_die_childless(struct fh__mutator *me, fh_object *object) {
   fh_type *type = fh__type_of(object);
   if (FH__LIKELY(type->tracked)) fh__track_forget(&me->track, object);
-  if (FH__LIKELY(fh__pool_has_room(&me->pool, type->small_size)))
-    fh__pool_put(&me->pool, object, type->small_size);
+  if (FH__LIKELY(type->small_size) && FH__LIKELY(fh__pool_has_room(&me->pool)))
+    fh__pool_put(&me->pool, object, type->pool_at);
   else
     fh__backend_free(object);
   fh__ref_count_plain_deaths(me, type, 1);
+}
+
+bool fh__ref_die_plain_large(struct fh__mutator *me, fh_object *object) {
+  const fh_type *type = fh__type_of(object);
+  if (!type->plain) return false;
+  if (type->has_cells && !fh__cells_near_empty(type, object))
+    fh__ref_die_with_children(me, object);
+  else
+    fh__ref_die_childless(me, object);
+  return true;
 }
 
 /* ---- death ---- */

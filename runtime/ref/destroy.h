@@ -48,10 +48,8 @@ void fh__ref_destroy_ripe(struct fh__mutator *me, fh_object *object);
 FH__INLINE bool fh__ref_is_last_own(const struct fh__mutator *me, uint32_t bias) {
   return (bias | FH__BIAS_MARK) == fh__bias_with(me->stamp, 1);
 }
-/* The owner's last reference to a private object, none of which spilled, and nothing else set. */
-FH__INLINE bool fh__ref_is_last_private(const struct fh__mutator *me, const fh_object *object, uint32_t bias) {
-  return fh__ref_is_last_own(me, bias) && FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE;
-}
+/* A private object, none of whose references spilled, and nothing else is set. */
+FH__INLINE bool fh__ref_is_simple(const fh_object *object) { return FH__LOAD(&object->fh__shared, RELAXED) == FH__PRIVATE; }
 /* What so many deaths of a plain type change in the figures. */
 FH__INLINE void fh__ref_count_plain_deaths(struct fh__mutator *me, fh_type *type, size_t count) {
   FH__BUMP(&me->counters.plain_deaths, count);
@@ -62,29 +60,29 @@ FH__INLINE void fh__ref_count_plain_deaths(struct fh__mutator *me, fh_type *type
 void fh__ref_die_with_children(struct fh__mutator *me, fh_object *object);
 /* The same, if it refers to nothing. */
 void fh__ref_die_childless(struct fh__mutator *me, fh_object *object);
-FH__INLINE bool fh__ref_is_childless(const fh_type *type, const fh_object *object) {
-  struct fh__near near = fh__cells_near(type, object);
-  return !((uintptr_t)near.first | (uintptr_t)near.second);
-}
+/* An object that is not small; false: it is not of a plain type, either. */
+bool fh__ref_die_plain_large(struct fh__mutator *me, fh_object *object);
 /* The common death in one piece: private, no application code: freed on the spot, and what only it referred to as well. False: it
  * is not such an object, and nothing happened. Checked builds take the long way, through the quarantine. Calls are at the ends only, so
  * that no registers are kept for them. */
 FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
   fh_type *type = fh__type_of(object);
-  if (FH__CHECKED || FH__UNLIKELY(!type->plain)) return false;
-  if (FH__UNLIKELY(!fh__ref_is_childless(type, object))) {
+  if (FH__CHECKED) return false;
+  if (FH__UNLIKELY(!type->brief)) return fh__ref_die_plain_large(me, object);
+  if (FH__LIKELY(type->has_cells) && FH__UNLIKELY(!fh__cells_near_empty(type, object))) {
     fh__ref_die_with_children(me, object);
     return true;
   }
+  const bool tracked = type->tracked;
   struct fh__chunk *chunk = me->track.current;
   uint32_t at = object->fh__slot - chunk->base;
-  bool simple = (!type->tracked || at < FH__CHUNK_ENTRIES) && fh__pool_has_room(&me->pool, type->small_size);
+  bool simple = (!tracked || at < FH__CHUNK_ENTRIES) && fh__pool_has_room(&me->pool);
   if (FH__UNLIKELY(!simple) || FH__UNLIKELY(!fh__census_try_add(&me->census, type, -1))) {
     fh__ref_die_childless(me, object);
     return true;
   }
-  if (FH__LIKELY(type->tracked)) fh__track_recycle(chunk, at);
-  fh__pool_put(&me->pool, object, type->small_size);
+  if (FH__LIKELY(tracked)) fh__track_recycle(chunk, at);
+  fh__pool_put(&me->pool, object, type->pool_at);
   FH__BUMP(&me->counters.plain_deaths, 1);
   fh__account_return(&me->account, type->usable);
   return true;
