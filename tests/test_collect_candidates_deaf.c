@@ -148,6 +148,14 @@ static void moves_make_candidates(void **state) {
   fh_give(a, left, a); /* the caller's reference: no count changes */
   expect_found("a field that took the caller's reference", 1);
 
+  struct node *old = node_new(1);
+  settle_all();
+  a = node_new(2);
+  fh_set(old, left, a);
+  fh_release(a);
+  fh_give(a, left, old); /* the newborn is a candidate */
+  expect_found("a newborn's field that took something old", 2);
+
   a = make_ring();
   fh_publish(a);
   settle_all();

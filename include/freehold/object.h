@@ -254,8 +254,8 @@ FH_API void fh_field_set(void *holder, void *cell, void *value);
 FH_API void fh_field_give(void *holder, void *cell, void *value);
 FH_API void *fh_field_take(void *holder, void *cell);
 
-/* In line: an empty field of a private object takes another object of the same owner. Everything else goes out of line, also if stamps
- * are withheld. */
+/* In line: an empty field of a private object that is marked (as its owner's stamp is) takes a reference; set, only to another object of
+ * the same owner. Everything else goes out of line, also if stamps are withheld. */
 #define FH__PRIVATE_BIT 0x40u
 static inline bool fh__field_is_free(const fh_object *holder, const void *cell) {
   void *old; /* read by nobody else */
@@ -265,23 +265,25 @@ static inline bool fh__field_is_free(const fh_object *holder, const void *cell) 
   __builtin_memcpy(&old, cell, sizeof old);
   return __builtin_expect(!old, 1) != 0;
 }
-/* `references`: what the owner's count of the value grows by; it stays below its most. The value first: where stamps are withheld, the
- * holder is not even looked at. */
-static inline bool fh__field_fill(const void *holder, void *cell, void *value, uint32_t references) {
+static inline void fh__field_give(void *holder, void *cell, void *value) {
+  if (fh__field_is_free((const fh_object *)holder, cell))
+    __builtin_memcpy(cell, &value, sizeof value);
+  else
+    fh_field_give(holder, cell, value);
+}
+/* The owner's count of the value grows by one, and stays below its most. */
+static inline bool fh__field_fill(const void *holder, void *cell, void *value) {
   fh_object *object = (fh_object *)value;
   if (!object) return false;
-  uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) + references;
+  uint32_t bias = __atomic_load_n(&object->fh__bias, __ATOMIC_RELAXED) + 1;
   if (!__builtin_expect((bias ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX, 1)) return false;
   if (!fh__field_is_free((const fh_object *)holder, cell)) return false;
-  if (references) __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
+  __atomic_store_n(&object->fh__bias, bias, __ATOMIC_RELAXED);
   __builtin_memcpy(cell, &value, sizeof value);
   return true;
 }
-static inline void fh__field_give(void *holder, void *cell, void *value) {
-  if (!fh__field_fill(holder, cell, value, 0)) fh_field_give(holder, cell, value);
-}
 static inline void fh__field_set(void *holder, void *cell, void *value) {
-  if (!fh__field_fill(holder, cell, value, 1)) fh_field_set(holder, cell, value);
+  if (!fh__field_fill(holder, cell, value)) fh_field_set(holder, cell, value);
 }
 
 /* fh_get(h, m): the field, borrowed until the guard ends, the field is written, or any safepoint.
