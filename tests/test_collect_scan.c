@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "collect/scan.h"
+#include "collect/closed.h"
 #include "object/cells.h"
 #include "ref/merge.h"
 #include "sync/stop.h"
@@ -217,10 +217,9 @@ struct looked {
 static void look_at_it(void *context, fh_object *object) {
   struct looked *looked = context;
   const fh_type *type = fh__type_of(object);
-  if (fh__scan_is_plain(looked->scan, object, type))
-    looked->outgoing += fh__near_count(fh__cells_near(type, object)) - fh__true_count(object);
-  else
-    looked->others++;
+  if (type->plain) looked->outgoing += fh__near_count(fh__cells_near(type, object));
+  looked->outgoing -= fh__true_count(object);
+  looked->others += !type->plain + !fh__scan_may_free(object, looked->scan->stamp);
 }
 
 static size_t count_found_in(uint32_t workers, uint32_t generation) {
@@ -235,9 +234,10 @@ static size_t count_found_in(uint32_t workers, uint32_t generation) {
   fh__scan_unmarked(&scan, count_them, &found);
   if (generation < FH__OLD) {
     fh__scan_unmarked(&scan, look_at_it, &looked);
-    require(scan.tallied == scan.marked && scan.outgoing == looked.outgoing && scan.others == looked.others);
+    struct fh__tally tally = fh__garbage_tally(&scan);
+    require(scan.tallied && tally.outgoing == looked.outgoing && tally.others == looked.others);
   } else {
-    require(scan.tallied == UINT64_MAX);
+    require(!scan.tallied);
   }
   fh__scan_end(&scan);
   resume_world();

@@ -14,6 +14,8 @@
 
 /* Stopped. True: all garbage of the scan is of that kind and belongs to `me`, and is in its hands now. Else nothing happened. */
 bool fh__garbage_take_closed(struct fh__mutator *me, struct fh__scan *scan);
+/* The garbage's part of a scan that has a tally [scan.tally]: all of it is of that kind if both are 0. */
+struct fh__tally fh__garbage_tally(const struct fh__scan *scan);
 /* Frees a list of it. */
 void fh__garbage_free_closed(struct fh__mutator *me, const struct fh__garbage *list);
 

@@ -45,11 +45,9 @@ FH__INLINE void mark_stack(struct fh__walk *walk, unsigned how) {
     const fh_type *type = fh__type_of(object);
     if (FH__LIKELY(type->plain)) {
       struct fh__near near = fh__cells_near_some(type, object);
-      if (how & FH__PARTIAL) fh__scan_tally(walk, fh__scan_look(walk, object, type), near, -1);
       if (near.first) mark_child(walk, near.first, how);
       if (near.second) mark_child(walk, near.second, how);
     } else {
-      if (how & FH__PARTIAL) walk->others--;
       FH__PASS_EACH_CELL(fh__cells_each_strong, type, object, how, mark_cell, walk);
     }
   }
@@ -59,6 +57,10 @@ FH__INLINE void mark_chunk(struct fh__walk *walk, struct fh__chunk *chunk, unsig
   int32_t *refs = &walk->refs[chunk->base];
   uint32_t end = chunk->live ? chunk->bump : 0;
   for (uint32_t at = 0; at < end; at++) {
+    if (!(how & FH__CREW) && at % FH__SCAN_ROW == 0) {
+      while (at < end && !fh__scan_row_has_roots(&refs[at])) at += FH__SCAN_ROW;
+      if (at >= end) break;
+    }
     if (FH__LIKELY(FH__LOAD(&refs[at], RELAXED) <= 0)) continue;
     uint64_t entry = chunk->entries[at];
     if (!fh__entry_is_object(entry) || !claim(&refs[at], how)) continue;
@@ -142,7 +144,6 @@ static void mark_by_crew(void *context, uint32_t worker) {
   else
     mark_with_others(&walk, FH__CREW);
   FH__ADD(&scan->marked, walk.objects, RELAXED); /* a sum, which is read after the pass */
-  fh__scan_add_tally(scan, &walk);
   if (worker) fh__track_unreserve(stack, bytes);
 }
 
@@ -154,7 +155,6 @@ static void mark_alone(struct fh__scan *scan) {
   else
     mark_chunks(&walk, 0);
   scan->marked = walk.objects;
-  fh__scan_add_tally(scan, &walk);
 }
 
 void fh__scan_mark(struct fh__scan *scan) {
@@ -166,5 +166,4 @@ void fh__scan_mark(struct fh__scan *scan) {
     fh__crew_run(scan->crew, mark_by_crew, scan);
   else
     mark_alone(scan);
-  if (fh__scan_is_partial(scan)) scan->tallied = scan->marked;
 }

@@ -10,8 +10,8 @@
 
 enum { FH__PARTIAL = 1, FH__CREW = 2 };
 
-/* Not all generations are looked at. */
-FH__INLINE bool fh__scan_is_partial(const struct fh__scan *scan) { return scan->generation < (fh__track.frozen ? FH__FROZEN : FH__OLD); }
+/* Only young generations are looked at. */
+FH__INLINE bool fh__scan_is_young(const struct fh__scan *scan) { return scan->generation < FH__OLD; }
 
 /* The chunks are taken in order: by a crew, each by one worker. */
 FH__INLINE struct fh__chunk *fh__scan_take_chunk(struct fh__scan *scan, uint32_t *number, unsigned how) {
@@ -27,30 +27,18 @@ FH__INLINE struct fh__chunk *fh__scan_take_chunk(struct fh__scan *scan, uint32_t
 
 /* ---- the tally ---- */
 
-/* [scan.tally] */
+/* What a partial pass sees of an object before it looks at its type. */
 struct fh__seen {
-  int32_t count;
-  bool plain;
+  uint32_t count;
+  bool others; /* to be freed by others, or somebody is to be told */
 };
 
 /* The usual young object is the collecting mutator's own, and was never shown to anybody. */
-FH__INLINE struct fh__seen fh__scan_look(const struct fh__walk *walk, const fh_object *object, const fh_type *type) {
+FH__INLINE struct fh__seen fh__scan_look(const fh_object *object, uint32_t stamp) {
   uint32_t bias = FH__LOAD(&object->fh__bias, RELAXED), shared = FH__LOAD(&object->fh__shared, RELAXED);
-  uint32_t more = (bias | FH__BIAS_MARK) ^ walk->stamp;
-  if (FH__LIKELY(more <= FH__BIAS_LOCAL_MAX) && FH__LIKELY(shared == FH__PRIVATE)) return (struct fh__seen){(int32_t)more + 1, type->plain};
-  return (struct fh__seen){fh__walk_count(object), fh__scan_is_plain(walk->scan, object, type)};
-}
-
-FH__INLINE void fh__scan_tally(struct fh__walk *walk, struct fh__seen seen, struct fh__near near, int sign) {
-  if (FH__LIKELY(seen.plain))
-    walk->outgoing += sign * (fh__near_count(near) - seen.count);
-  else
-    walk->others += sign;
-}
-
-static inline void fh__scan_add_tally(struct fh__scan *scan, const struct fh__walk *walk) {
-  FH__ADD(&scan->outgoing, walk->outgoing, RELAXED); /* sums, which are read after the pass */
-  FH__ADD(&scan->others, walk->others, RELAXED);
+  uint32_t more = (bias | FH__BIAS_MARK) ^ stamp;
+  if (FH__LIKELY(more <= FH__BIAS_LOCAL_MAX) && FH__LIKELY(shared == FH__PRIVATE)) return (struct fh__seen){more + 1, false};
+  return (struct fh__seen){(uint32_t)fh__walk_count(object), !fh__scan_may_free(object, stamp)};
 }
 
 /* ---- cells ---- */

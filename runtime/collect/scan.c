@@ -11,6 +11,10 @@
 /* Chunks that a worker should have, or waking it costs more than it does. */
 enum { CHUNKS_A_WORKER = FH__PICK(64, 1) };
 
+/* Entries whose places in the scratch are cleared by hand rather than given back: a collection that does not take longer than some hundred
+ * page faults would mostly wait for those. */
+enum { SMALL_SCRATCH = FH__PICK(1 << 18, 64) };
+
 /* ---- beginning and end ---- */
 
 static uint32_t count_covered(const struct fh__scan *scan) {
@@ -28,7 +32,6 @@ void fh__scan_begin(struct fh__scan *scan, uint32_t generation) {
   fh__ephemerons_reached = NULL;
   *scan = (struct fh__scan){.generation = generation,
                             .stamp = fh__self()->stamp,
-                            .tallied = UINT64_MAX,
                             .entries = (size_t)fh__track.limit * FH__CHUNK_ENTRIES,
                             .refs = fh__track.scratch.refs,
                             .stack = fh__track.scratch.stack};
@@ -51,7 +54,7 @@ static void clear_gathered(const struct fh__scan *scan) {
 }
 
 void fh__scan_end(struct fh__scan *scan) {
-  size_t few = scan->entries / 4;
+  size_t few = scan->entries / 4 > SMALL_SCRATCH ? scan->entries / 4 : SMALL_SCRATCH;
   if (scan->gathered && scan->gathered_count <= few) {
     clear_gathered(scan);
   } else if (!scan->gathered && !scan->strays && (size_t)count_covered(scan) * FH__CHUNK_ENTRIES <= few) {

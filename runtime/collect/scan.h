@@ -10,8 +10,9 @@
  *   [scan.scratch]  outside of a scan all of fh__track.scratch.refs is zero
  *   [scan.refs]  after subtract, refs >= 0 for every tracked object: internal references are part of the count
  *
- *   [scan.tally]  if only young generations are looked at, both passes add up, over plain objects, references less counts, and over the
- *                 others how many there are: subtract all of them, mark takes away those that it marks. What is left is the garbage's
+ *   [scan.tally]  if only young generations are looked at, subtract adds up, over all that it looks at, references of objects of plain types
+ *                 less counts, and how many objects are not plain. Less what the same comes to for those that are marked, that is the
+ *                 garbage's
  *
  * A *linear* scan goes over all chunks of its generations, with the help of the crew if there are many. One *from candidates*
  * (collect/candidates.c) gathers what candidates reach, and looks at that alone. */
@@ -27,6 +28,11 @@ struct fh__gathered {
   uint32_t slot;
 };
 
+struct fh__tally {
+  int64_t outgoing; /* references of objects of plain types, less counts of objects */
+  int64_t others;   /* objects that are not plain */
+};
+
 struct fh__scan {
   int32_t *refs;       /* by slot; zero at first. Atomic where the crew works */
   fh_object **stack;   /* marked, not yet scanned; room for every entry */
@@ -35,9 +41,8 @@ struct fh__scan {
   uint64_t objects;    /* tracked objects seen */
   uint64_t marked;     /* of these, alive; of several workers, after the pass */
   uint64_t pairs;      /* of weak-key maps, looked at while marking (collect/ephemeron.h) */
-  int64_t outgoing;    /* [scan.tally], if `tallied` is still `marked`: references from garbage to what lives, */
-  int64_t others;      /* and garbage that is not plain */
-  uint64_t tallied;    /* what was marked then; UINT64_MAX: there is no tally */
+  struct fh__tally tally; /* of all that was looked at, */
+  bool tallied;        /* if there is one */
   uint32_t stamp;      /* of the collecting mutator */
   uint32_t generation; /* this one and the younger ones are looked at */
   bool settles;        /* candidates that it sees are settled (ref/candidate.h) */
@@ -54,11 +59,26 @@ struct fh__scan {
 #define FH__SCAN_MARKED INT32_MIN
 #define FH__SCAN_IMMORTAL (1 << 28)
 
-/* It can be freed as it is, once it is garbage: nothing has to be told, and the collecting mutator may, because it is published or its own. */
-FH__INLINE bool fh__scan_is_plain(const struct fh__scan *scan, const fh_object *object, const fh_type *type) {
+/* An object of a plain type can be freed as it is, once it is garbage: nothing has to be told, and the collecting mutator may, because
+ * it is published or its own. */
+FH__INLINE bool fh__scan_may_free(const fh_object *object, uint32_t stamp) {
   uint32_t shared = FH__LOAD(&object->fh__shared, RELAXED);
-  if (!type->plain || shared & FH__WEAK) return false;
-  return !(shared & FH__PRIVATE) || fh__owner_of(FH__LOAD(&object->fh__bias, RELAXED) ^ scan->stamp) == 0;
+  if (shared & FH__WEAK) return false;
+  return !(shared & FH__PRIVATE) || fh__owner_of(FH__LOAD(&object->fh__bias, RELAXED) ^ stamp) == 0;
+}
+
+/* In a row of refs something has some left. A chunk has whole rows, and what was never used of them is zero. */
+enum { FH__SCAN_ROW = FH__PICK(16, 8) };
+FH__INLINE bool fh__scan_row_has_roots(const int32_t *refs) {
+  int32_t some = 0;
+  for (int i = 0; i < FH__SCAN_ROW; i++) some |= refs[i] > 0;
+  return some != 0;
+}
+
+FH__INLINE bool fh__scan_row_is_zero(const int32_t *refs) {
+  int32_t some = 0;
+  for (int i = 0; i < FH__SCAN_ROW; i++) some |= refs[i];
+  return some == 0;
 }
 
 /* One scan at a time: it takes the scratch [scan.scratch]. */
@@ -67,6 +87,8 @@ void fh__scan_begin(struct fh__scan *scan, uint32_t generation);
 void fh__scan_end(struct fh__scan *scan);
 /* True if the object with that slot is looked at. Whatever is not tracked is not. */
 FH__INLINE bool fh__scan_covers(const struct fh__scan *scan, uint32_t slot) { return fh__track_generation_of(slot) <= scan->generation; }
+/* Not all generations are looked at: young ones only, or all but what is frozen. */
+FH__INLINE bool fh__scan_is_partial(const struct fh__scan *scan) { return scan->generation < (fh__track.frozen ? FH__FROZEN : FH__OLD); }
 /* Also takes tombstones into the free lists and counts each chunk's objects, in passing. */
 void fh__scan_subtract(struct fh__scan *scan);
 void fh__scan_mark(struct fh__scan *scan);

@@ -14,10 +14,11 @@ struct fh__walk {
   fh_object **stack;  /* to be scanned */
   size_t depth;       /* of the stack */
   uint64_t objects;   /* seen by the pass; marked by it */
-  uint32_t stamp;     /* as in the scan */
+  uint32_t stamp;     /* as in the scan, */
+  uint32_t generation; /* and this */
   bool settles;
-  int64_t outgoing;   /* its parts of the scan's tally */
-  int64_t others;
+  bool partial;       /* not all generations are looked at */
+  struct fh__tally tally; /* its part of the scan's [scan.tally] */
   uint32_t worker;    /* 0: the collecting mutator */
   uint32_t at;        /* turns of the queue */
   fh_object *object[FH__PREFETCH]; /* step 1: the header is on its way */
@@ -43,15 +44,6 @@ FH__INLINE void fh__walk_turn(struct fh__walk *walk, fh_object *child, bool part
   __builtin_prefetch(&walk->refs[slot], 1);
 }
 
-/* The same with one step only. Returns the slot of what leaves the queue. */
-FH__INLINE uint32_t fh__walk_turn_once(struct fh__walk *walk, fh_object *child) {
-  uint32_t i = walk->at++ % FH__PREFETCH;
-  const fh_object *seen = walk->object[i];
-  walk->object[i] = child;
-  __builtin_prefetch(child);
-  return seen->fh__slot;
-}
-
 /* What leaves the queue at its next turn. */
 FH__INLINE uint32_t fh__walk_leaving_slot(const struct fh__walk *walk) { return walk->slot[walk->at % FH__PREFETCH]; }
 FH__INLINE fh_object *fh__walk_leaving(const struct fh__walk *walk) { return walk->known[walk->at % FH__PREFETCH]; }
@@ -62,10 +54,9 @@ FH__INLINE int32_t fh__walk_count(const fh_object *object) {
   return fh__count_of(shared) + (int32_t)fh__local_of(bias);
 }
 
-/* The next objects of a chunk are known: on their way while others are looked at. */
+/* The next objects of a chunk are known: on their way while others are looked at. What is no object is no harm. */
 FH__INLINE void fh__walk_prefetch(const struct fh__chunk *chunk, uint32_t at) {
-  at += FH__PREFETCH;
-  if (at < chunk->bump) __builtin_prefetch((const void *)(uintptr_t)(chunk->entries[at] & ~(uint64_t)3));
+  __builtin_prefetch((const void *)(uintptr_t)chunk->entries[at + FH__PREFETCH]);
 }
 
 #endif

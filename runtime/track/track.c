@@ -88,6 +88,7 @@ static struct fh__chunk *make_chunk(struct fh__track_local *track) {
     fh__backend_free(chunk);
     return NULL;
   }
+  if (chunk->base == 0) chunk->entries[0] = FH__TRACK_NOBODY;
   fh__chunk_reset(chunk);
   return chunk;
 }

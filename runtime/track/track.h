@@ -5,8 +5,8 @@
  * Each mutator appends a pointer to its newest chunk; the object remembers the entry's index in its slot word. The chunks are
  * arrays of pointers, so every pass of the collector knows the next objects in advance and can prefetch them.
  *
- * An entry holds an object (low bits 00), a tombstone (TOMB), a link of its chunk's list of free entries (bit 0 set), or
- * nothing yet (0, above `bump`).
+ * An entry holds an object (low bits 00), a tombstone (TOMB), a link of its chunk's list of free entries (low bits 01), or
+ * whatever it last held (above `bump`). Entry 0 of chunk 0 is nobody's.
  *
  * | who writes an entry     | what                    | when                                       | order             |
  * |-------------------------|-------------------------|--------------------------------------------|-------------------|
@@ -48,7 +48,8 @@ extern const char *const fh__generation_name[FH__GENERATIONS];
 enum {
   FH__TRACK_PAGE = 1024,      /* chunks in a page of the directory */
   FH__TRACK_PAGES = 4096,
-  FH__TRACK_TOMB = 2
+  FH__TRACK_TOMB = 2,
+  FH__TRACK_NOBODY = 3       /* in the entry that nobody gets: slot 0 means "not tracked" */
 };
 
 struct fh__chunk {
@@ -61,7 +62,7 @@ struct fh__chunk {
   uint32_t holes;      /* length of the list of free entries; the owner's */
   uint32_t tombs;      /* atomic: strangers left tombstones since the owner looked */
   struct fh__chunk *next; /* ring of the owner's young chunks, or list of its aged ones */
-  uint64_t entries[FH__CHUNK_ENTRIES];
+  uint64_t entries[FH__CHUNK_ENTRIES + FH__PREFETCH]; /* those at the end are never used: a pass need not ask whether it is near */
 };
 
 struct fh__track_page {
@@ -115,7 +116,8 @@ FH__INLINE void fh__track_touch(uint32_t slot) {
   uint8_t *touched = &fh__track.touched[slot / FH__CHUNK_ENTRIES];
   if (!FH__LOAD(touched, RELAXED)) FH__STORE_(touched, 1, RELAXED); /* read in stops only */
 }
-FH__INLINE bool fh__entry_is_object(uint64_t entry) { return entry && !(entry & 3); }
+/* Of an entry below `bump`. */
+FH__INLINE bool fh__entry_is_object(uint64_t entry) { return !(entry & 3); }
 FH__INLINE fh_object *fh__entry_object(uint64_t entry) { return (fh_object *)(uintptr_t)entry; }
 
 /* Zeroed memory of the system's, which costs nothing where it is not written. NULL: none. */
