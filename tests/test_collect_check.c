@@ -128,7 +128,7 @@ static void entries_that_do_not_fit(void **state) {
   n->fh.fh__type = 4711;
   expect_finding("[track.entry]", "holds no object");
   n->fh.fh__type = plain->index;
-  expect_finding("[track.entry]", "of untracked type untracked");
+  if (!born_published()) expect_finding("[track.entry]", "of untracked type untracked"); /* else it may have been a key */
   n->fh.fh__type = type;
   expect_sound();
   fh_release(hole);

@@ -3,7 +3,7 @@
  *
  * Claims: what a full collection leaves is what the roots reach, where a pair of a weak-key map leads from both its map and its key to
  * its value [ephemeron.pair], whatever the graph: keys, values and maps are ordinary objects, and each may be any of the three; so
- * also when finalizers run beside it, and when a collection starts from candidates [candidate.reach]; a partial collection frees
+ * also of types that are not tracked; also when finalizers run beside it, and when a collection starts from candidates [candidate.reach]; a partial collection frees
  * nothing that a full one keeps; marking looks at a pair twice at most, also where each pair brings the next one to life.
  * Real: the whole runtime. Seeds are printed with every failure. */
 #include "support/inside.h"
@@ -34,6 +34,14 @@ static const fh_type_spec thing_spec = {.name = "thing", .size = sizeof(struct t
 static const fh_type_spec last_spec = {
     .name = "last", .size = sizeof(struct thing), .refs = thing_refs, .dealloc = thing_dealloc, .finalize = thing_finalize};
 
+/* Not tracked, before it is a key. */
+struct leaf {
+  fh_object fh;
+  size_t id;
+};
+static void leaf_dealloc(void *object) { dead[((struct leaf *)object)->id] = true; }
+static const fh_type_spec leaf_spec = {.name = "leaf", .size = sizeof(struct leaf), .dealloc = leaf_dealloc};
+
 static uint64_t chance;
 
 /* ---- a graph and its oracle ---- */
@@ -44,7 +52,7 @@ struct pair {
 };
 static void *vertex[MOST]; /* borrowed, once the graph is built */
 static size_t vertices, pairs;
-static bool is_map[MOST], is_root[MOST], reached[MOST];
+static bool is_map[MOST], is_leaf[MOST], is_root[MOST], reached[MOST];
 static struct pair pair[PAIRS];
 static size_t edge[MOST][2];
 
@@ -61,15 +69,19 @@ static void build(uint64_t seed, const fh_type_spec *spec) {
   pairs = 0;
   for (size_t i = 0; i < vertices; i++) {
     is_map[i] = below(&chance, KINDS_OF_MAPS) == 0;
+    is_leaf[i] = !is_map[i] && below(&chance, 5) == 0;
     is_root[i] = below(&chance, 8) == 0;
     edge[i][0] = edge[i][1] = MOST;
-    vertex[i] = is_map[i] ? (void *)fh_weak_keys_new() : new_of_spec(spec);
+    vertex[i] = is_map[i] ? (void *)fh_weak_keys_new() : new_of_spec(is_leaf[i] ? &leaf_spec : spec);
     require(vertex[i]);
-    if (!is_map[i]) ((struct thing *)vertex[i])->id = i;
+    if (is_leaf[i])
+      ((struct leaf *)vertex[i])->id = i;
+    else if (!is_map[i])
+      ((struct thing *)vertex[i])->id = i;
   }
   for (size_t i = 0; i < vertices; i++) {
     struct thing *thing = vertex[i];
-    if (is_map[i]) continue;
+    if (is_map[i] || is_leaf[i]) continue;
     if (below(&chance, 2)) fh_set(thing, left, vertex[edge[i][0] = below(&chance, vertices)]);
     if (below(&chance, 4) == 0) fh_set(thing, right, vertex[edge[i][1] = below(&chance, vertices)]);
   }
@@ -252,12 +264,97 @@ static void a_ring_of_pairs_is_collected(void **state) {
   fh_release(map[1]);
 }
 
+/* ---- keys of types that are not tracked ---- */
+
+static const fh_type_spec bare_leaf_spec = {.name = "bare leaf", .size = sizeof(struct leaf)};
+static const fh_ref acyclic_refs[] = {FH_FIELD(struct thing, left), FH_FIELD(struct thing, right), FH_END};
+static const fh_type_spec acyclic_spec = {
+    .name = "acyclic", .size = sizeof(struct thing), .flags = FH_ACYCLIC, .refs = acyclic_refs, .dealloc = thing_dealloc};
+static const fh_type_spec *const untracked_spec[] = {&leaf_spec, &bare_leaf_spec, &acyclic_spec};
+
+enum { VALUE = 1, HOLDER };
+
+/* A pair whose value leads back to its key. The key is the caller's. */
+static fh_object *key_of(fh_weak_keys *map, const fh_type_spec *spec) {
+  fh_object *key = new_of_spec(spec); /* its id, if it has one, is 0 */
+  struct thing *value = new_of_spec(&thing_spec);
+  value->id = VALUE;
+  fh_set(value, left, key);
+  assert_int_equal(fh_weak_keys_set(map, key, value), FH_OK);
+  fh_release(value);
+  return key;
+}
+
+static uint64_t live_of(const fh_type_spec *spec) { return fh_type_live(type_of_spec(spec)); }
+
+static void a_leaf_dies_with_the_value_that_leads_back_to_it(void **state) {
+  fh_weak_keys *map = fh_weak_keys_new();
+  for (size_t i = 0; i < sizeof untracked_spec / sizeof *untracked_spec; i++) {
+    const fh_type_spec *spec = untracked_spec[i];
+    dead[VALUE] = false;
+    fh_object *key = key_of(map, spec);
+    fh_release(key);
+    assert_true(live_of(spec) == 1 && fh_weak_keys_count(map) == 1);
+    assert_int_equal(fh_collect(2), 2);
+    assert_true(dead[VALUE] && live_of(spec) == 0 && fh_weak_keys_count(map) == 0);
+
+    dead[VALUE] = false;
+    key = key_of(map, spec);
+    assert_int_equal(fh_collect(2), 0);
+    assert_true(!dead[VALUE] && fh_refcount(key) == 2);
+    assert_int_equal(fh_check_heap(), FH_OK);
+    fh_release(key); /* it has an entry now */
+    assert_int_equal(fh_collect(2), 2);
+    assert_true(dead[VALUE] && live_of(spec) == 0 && fh_weak_keys_count(map) == 0);
+  }
+  fh_release(map);
+}
+
+static void a_leaf_that_was_a_key_dies_by_its_count(void **state) {
+  fh_weak_keys *map = fh_weak_keys_new();
+  for (size_t i = 0; i < sizeof untracked_spec / sizeof *untracked_spec; i++) {
+    const fh_type_spec *spec = untracked_spec[i];
+    fh_object *key = key_of(map, spec);
+    assert_int_equal(fh_collect(2), 0);
+    fh_release(fh_weak_keys_take(map, key)); /* the value, which refers to it */
+    fh_settle();
+    assert_true(live_of(spec) == 1 && fh_refcount(key) == 1 && fh_weak_keys_count(map) == 0);
+    assert_int_equal(fh_collect(2), 0);
+    assert_int_equal(fh_check_heap(), FH_OK);
+    fh_release(key);
+    fh_settle();
+    assert_true(live_of(spec) == 0);
+  }
+  fh_release(map);
+}
+
+/* Something young that holds it is as good as any. */
+static void a_leaf_lives_while_something_holds_it(void **state) {
+  fh_weak_keys *map = fh_weak_keys_new();
+  struct thing *holder = new_of_spec(&thing_spec);
+  holder->id = HOLDER;
+  fh_object *key = key_of(map, &leaf_spec);
+  dead[VALUE] = false;
+  fh_give(holder, right, key);
+  for (int generation = 0; generation < FH__GENERATIONS; generation++) assert_int_equal(fh_collect(generation), 0);
+  struct thing *value = fh_weak_keys_get(map, key);
+  assert_true(value && fh_get(value, left) == key && !dead[VALUE]);
+  fh_release(value);
+  fh_release(holder);
+  assert_int_equal(fh_collect(2), 2);
+  assert_true(dead[VALUE]);
+  fh_release(map);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       with_runtime(what_is_left_is_what_is_reached),
       with_runtime(finalizers_change_nothing_of_it),
       with_runtime(a_chain_is_marked_in_linear_time),
       with_runtime(a_ring_of_pairs_is_collected),
+      with_runtime_gc_off(a_leaf_dies_with_the_value_that_leads_back_to_it),
+      with_runtime_gc_off(a_leaf_that_was_a_key_dies_by_its_count),
+      with_runtime_gc_off(a_leaf_lives_while_something_holds_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

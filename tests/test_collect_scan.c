@@ -217,9 +217,9 @@ struct looked {
 static void look_at_it(void *context, fh_object *object) {
   struct looked *looked = context;
   const fh_type *type = fh__type_of(object);
-  if (type->plain) looked->outgoing += fh__near_count(fh__cells_near(type, object));
+  if (type->paired) looked->outgoing += fh__near_count(fh__cells_near(type, object));
   looked->outgoing -= fh__true_count(object);
-  looked->others += !type->plain + !fh__scan_may_free(object, looked->scan->stamp);
+  looked->others += !type->paired + !fh__scan_may_free(object, looked->scan->stamp);
 }
 
 static size_t count_found_in(uint32_t workers, uint32_t generation) {

@@ -97,8 +97,8 @@ static void strike(const struct fh__scan *scan, struct fh__tally *tally, const f
   const fh_type *type = fh__type_of(object);
   struct fh__seen seen = fh__scan_look(object, scan->stamp);
   tally->outgoing += seen.count;
-  if (type->plain) tally->outgoing -= fh__near_count(fh__cells_near_some(type, object));
-  tally->others -= seen.others + !type->plain;
+  if (type->paired) tally->outgoing -= fh__near_count(fh__cells_near_some(type, object));
+  tally->others -= seen.others + !type->paired;
 }
 
 static void strike_marked_in(const struct fh__scan *scan, const struct fh__chunk *chunk, struct fh__tally *tally) {

@@ -166,6 +166,7 @@ static size_t collect_stopped(struct fh__mutator *me, uint32_t generation) {
   fh__relief_stopped();
   fh__lost_count_stopped();
   fh__pressure_collect_stopped();
+  if (generation == FH__OLD) fh__ephemerons_track_keys(me);
   return find_garbage(me, generation);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "collect/ephemeron.h"
 
-#include "ref/weak.h"
+#include "ref/weakmap.h"
 
 static bool is_dead(const fh_object *object) { return fh__is_dead_count(FH__LOAD(&object->fh__shared, RELAXED)); }
 
@@ -11,6 +11,28 @@ static bool is_alive(const struct fh__scan *scan, const fh_object *object) {
   uint32_t slot = object->fh__slot;
   if (is_dead(object) || !fh__scan_covers(scan, slot)) return true;
   return scan->refs[slot] == FH__SCAN_MARKED || (scan->gathered && scan->refs[slot] == 0);
+}
+
+/* ---- keys ---- */
+
+static bool has_value(const struct fh__weak_block *block) {
+  const struct fh__weak_entry *entry = block->entries;
+  while (entry && !entry->value) entry = entry->next;
+  return entry;
+}
+
+static void track_key(void *context, const struct fh__weak_block *block) {
+  struct fh__mutator *me = context;
+  fh_object *key = block->target;
+  bool due;
+  if (key->fh__slot || is_dead(key) || !has_value(block)) return;
+  if (!fh__track_add(&me->track, key) && !fh__track_add_slow(&me->track, key, &due)) FH__STORE_(&fh__weakmap_got_untracked, true, RELAXED);
+}
+
+void fh__ephemerons_track_keys(struct fh__mutator *me) {
+  if (FH__LIKELY(!FH__LOAD(&fh__weakmap_got_untracked, RELAXED))) return;
+  FH__STORE_(&fh__weakmap_got_untracked, false, RELAXED);
+  fh__weak_each(track_key, me);
 }
 
 /* ---- by the key ---- */

@@ -12,6 +12,9 @@
  *   a key   its entries, which its block leads to (ref/weak.h), are gone through once, and the values of those whose maps are alive
  *           are marked
  *
+ * An object of a type without references, or one that is FH_ACYCLIC, is not tracked, and would be alive for ever to its pairs: also if
+ * nothing but their values refer to it. So if it becomes a key, the next old collection tracks it, in the stop [track.still].
+ *
  * A pair is so looked at when its map is reached and when its key is reached, if that happens here, and at the later of the two both
  * are alive. A key that was marked before, by the ordinary pass, needs no look: all maps come after that. So a pair costs two
  * looks at most, and all of it time in proportion to pairs; no pass is repeated, and no memory is needed. */
@@ -20,6 +23,8 @@
 
 #include "collect/scan.h"
 
+/* Stopped, before the scan of an old collection: tracks all keys. Where there is no memory for that, the next one tries again. */
+void fh__ephemerons_track_keys(struct fh__mutator *me);
 /* After fh__scan_mark, and whenever more was marked: marks all that follows from what is on the stack and in the list of maps. */
 void fh__ephemerons_mark(struct fh__scan *scan);
 

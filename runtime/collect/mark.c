@@ -43,7 +43,7 @@ FH__INLINE void mark_stack(struct fh__walk *walk, unsigned how) {
     if (how & FH__CREW && FH__UNLIKELY(walk->depth > 2 * FH__SHELF_ITEMS)) fh__shelf_offer(&shelves[walk->worker], walk->stack, &walk->depth);
     fh_object *object = walk->stack[--walk->depth];
     const fh_type *type = fh__type_of(object);
-    if (FH__LIKELY(type->plain)) {
+    if (FH__LIKELY(type->paired)) {
       struct fh__near near = fh__cells_near_some(type, object);
       if (near.first) mark_child(walk, near.first, how);
       if (near.second) mark_child(walk, near.second, how);

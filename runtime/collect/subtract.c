@@ -59,12 +59,12 @@ FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, u
       if (FH__UNLIKELY(seen.others)) tally.others++;
     }
     if (settles && FH__UNLIKELY(fh__is_candidate(object)) && !fh__candidate_settle(object)) fh__track_touch(base);
-    if (FH__UNLIKELY(!type->plain)) {
+    if (FH__UNLIKELY(!type->paired)) {
       tally.others++;
       FH__PASS_EACH_CELL(fh__cells_each, type, object, how, subtract_cell, walk);
       continue;
     }
-    struct fh__near near = fh__cells_near_some(type, object); /* what has none is not tracked */
+    struct fh__near near = fh__cells_near_some(type, object);
     if (how & FH__PARTIAL) {
       if (near.first) tally.outgoing++, subtract_young(refs, generation, near.first, how);
       if (near.second) tally.outgoing++, subtract_young(refs, generation, near.second, how);

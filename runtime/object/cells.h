@@ -61,7 +61,7 @@ FH__INLINE void fh__cells_each_strong(const fh_type *type, fh_object *object, fh
     fh__cells_traverse(type, object, each, context);
 }
 
-/* What an object of a plain type with cells refers to. */
+/* What an object of a paired type refers to. */
 struct fh__near {
   fh_object *first, *second;
 };

@@ -111,7 +111,8 @@ static fh_type *make_type(const fh_type_spec *spec) {
   type->size = (uint32_t)spec->size;
   type->alloc_size = (uint32_t)((spec->size + 15) & ~(size_t)15);
   type->usable = (uint32_t)fh__backend_good_size(type->alloc_size);
-  for (uint32_t i = 0; type->plain && type->has_cells && i < 2; i++) type->near[i] = type->cells[i % type->cell_count];
+  type->paired = type->plain && type->has_cells;
+  for (uint32_t i = 0; type->paired && i < 2; i++) type->near[i] = type->cells[i % type->cell_count];
   type->small_size = !spec->item_size && type->alloc_size <= FH__SMALL_BYTES ? type->alloc_size : 0;
   type->pool_at = fh__pool_at(type->small_size);
   type->brief = type->plain && type->small_size;

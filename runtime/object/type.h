@@ -22,6 +22,7 @@ struct fh_type {
   bool has_cells;      /* refers to anything at all */
   bool plain;          /* two fixed cells at most, and nothing of the application's runs when an instance dies */
   bool brief;          /* plain and small */
+  bool paired;         /* plain, with cells: `near` says where */
   uint32_t size;       /* the fixed part, as the spec says */
   uint32_t alloc_size; /* what is allocated for it, without items */
   uint32_t usable;     /* what that costs in the account */

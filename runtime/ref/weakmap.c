@@ -232,6 +232,8 @@ void fh__weakmap_rescued(struct fh__mutator *me, struct fh__weakmap *map) { empt
 
 /* ---- by object ---- */
 
+bool fh__weakmap_got_untracked;
+
 fh_status fh__weakmap_set(struct fh__weakmap *map, fh_object *key, fh_object *value) {
   fh_object *old = value;
   fh__retain(value);
@@ -242,6 +244,8 @@ fh_status fh__weakmap_set(struct fh__weakmap *map, fh_object *key, fh_object *va
   if (entry) {
     old = entry->value;
     entry->value = value;
+    /* The slot changes in stops only. So does this: whoever clears it sees the entry. */
+    if (FH__UNLIKELY(!FH__LOAD(&key->fh__slot, RELAXED))) FH__STORE_(&fh__weakmap_got_untracked, true, RELAXED);
   }
   fh__mutex_unlock(&map->lock);
   if (old) fh__release(old);

@@ -20,6 +20,9 @@
 #include "object/ephemeron.h"
 #include "ref/weak.h"
 
+/* Atomic: a weak-key map got a key that is not tracked. The next old collection tracks those (collect/ephemeron.h). */
+extern bool fh__weakmap_got_untracked;
+
 /* Published from birth. */
 struct fh__weakmap {
   struct fh__ephemeron_map head;

@@ -10,7 +10,10 @@ struct link {
 static const fh_ref link_refs[] = {FH_FIELD(struct link, next), FH_END};
 static const fh_type_spec link_spec = {.name = "link", .size = sizeof(struct link), .refs = link_refs};
 
-enum { NODES = 40 };
+/* Not tracked, before it is a key. */
+static const fh_type_spec leaf_spec = {.name = "leaf", .size = sizeof(fh_object)};
+
+enum { NODES = 40, LEAVES = 4 };
 
 static fh_weak_keys *keys;
 static fh_weak_values *values;
@@ -76,9 +79,10 @@ static bool user_call(enum call call, unsigned i) {
 
 /* ---- the program ---- */
 
-static bool fill(fh_type *type) {
+/* The last ones are leaves. */
+static bool fill(fh_type *type, fh_type *leaf) {
   for (unsigned i = 0; i < NODES; i++) {
-    node[i] = user_new(type);
+    node[i] = user_new(i < NODES - LEAVES ? type : leaf);
     if (!node[i] || !user_call(SET_KEY, i)) return false;
     if (!user_call(i % 2 ? SET_VALUE : SET_DEFAULT, i) || !user_call(ADD, i)) return false;
   }
@@ -105,9 +109,9 @@ static void lose_all(void) {
 static bool make_maps(void) { return user_call(MAKE_KEYS, 0) && user_call(MAKE_VALUES, 0) && user_call(MAKE_SET, 0); }
 
 static bool work(void) {
-  fh_type *type = NULL;
-  if (!user_type(&link_spec, &type)) return false;
-  bool went_well = make_maps() && fill(type) && list();
+  fh_type *type = NULL, *leaf = NULL;
+  if (!user_type(&link_spec, &type) || !user_type(&leaf_spec, &leaf)) return false;
+  bool went_well = make_maps() && fill(type, leaf) && list();
   user_check_heap();
   lose_all();
   if (keys) fh_drop(&keys);
