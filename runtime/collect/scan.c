@@ -11,9 +11,9 @@
 /* Chunks that a worker should have, or waking it costs more than it does. */
 enum { CHUNKS_A_WORKER = FH__PICK(64, 1) };
 
-/* Entries whose places in the scratch are cleared by hand rather than given back: a collection that does not take longer than some hundred
- * page faults would mostly wait for those. */
-enum { SMALL_SCRATCH = FH__PICK(1 << 18, 64) };
+/* Entries whose places in refs, 4 MiB, are cleared by hand rather than given back: what is written again by the next collection would be as
+ * many page faults, and each costs more than a page of objects. */
+enum { KEPT = FH__PICK(1 << 20, 64) };
 
 /* ---- beginning and end ---- */
 
@@ -53,16 +53,23 @@ static void clear_gathered(const struct fh__scan *scan) {
   for (size_t i = 0; i < scan->gathered_count; i++) scan->refs[scan->gathered[i].slot] = 0;
 }
 
+static bool few_are_covered(const struct fh__scan *scan) {
+  size_t covered = (size_t)count_covered(scan) * FH__CHUNK_ENTRIES;
+  return covered <= KEPT || covered <= scan->entries / 4;
+}
+
+/* The stack of a collection of everything may have been as deep as the heap is large. */
 void fh__scan_end(struct fh__scan *scan) {
-  size_t few = scan->entries / 4 > SMALL_SCRATCH ? scan->entries / 4 : SMALL_SCRATCH;
-  if (scan->gathered && scan->gathered_count <= few) {
+  bool deep = scan->generation == FH__OLD && !scan->gathered;
+  if (scan->gathered && scan->gathered_count <= scan->entries / 4) {
     clear_gathered(scan);
-  } else if (!scan->gathered && !scan->strays && (size_t)count_covered(scan) * FH__CHUNK_ENTRIES <= few) {
+  } else if (!scan->gathered && !scan->strays && few_are_covered(scan)) {
     clear_covered(scan);
   } else {
     give_back(scan->refs, scan->entries * sizeof *scan->refs);
-    give_back(scan->stack, scan->entries * sizeof *scan->stack);
+    deep = true;
   }
+  if (deep) give_back(scan->stack, scan->entries * sizeof *scan->stack);
   if (scan->refs) scan->refs[0] = 0;
   fh__track_unreserve(scan->gathered, scan->entries * sizeof *scan->gathered);
   scan->gathered = NULL;
