@@ -42,6 +42,12 @@ static struct plain *pair(void) {
   return a;
 }
 
+static struct single *loop(void) {
+  struct single *single = new_of_spec(&single_spec);
+  fh_set(single, only, single);
+  return single;
+}
+
 static uint32_t looked_at; /* this generation and the younger ones; all of it is young */
 static int look_at_all(void **state) {
   looked_at = FH__OLD;
@@ -98,9 +104,7 @@ static void own_and_published_cycles_are_taken(void **state) {
   fh_release(published);
   fh_release(pair());
   expect_taken(true, 4);
-  struct single *loop = new_of_spec(&single_spec);
-  fh_set(loop, only, loop);
-  fh_release(loop);
+  fh_release(loop());
   expect_taken(true, 1);
   assert_int_equal(fh_type_live(type_of_spec(&plain_spec)), 0);
   assert_int_equal(fh_type_live(type_of_spec(&single_spec)), 0);
@@ -204,6 +208,40 @@ static void anothers_private_garbage_is_not(void **state) {
   assert_int_equal(fh_type_live(type_of_spec(&plain_spec)), 0);
 }
 
+/* Wherever it lies, and how much garbage there is before and behind it. */
+static void one_that_lives_is_seen_in_every_place(void **state) {
+  enum { MANY = 3 * FH__SCAN_ROW };
+  for (int place = 0; place < MANY; place++) {
+    struct single *single[MANY];
+    for (int i = 0; i < MANY; i++) single[i] = loop();
+    for (int i = 0; i < MANY; i++)
+      if (i != place) fh_release(single[i]);
+    expect_taken(true, MANY - 1);
+    require(single[place]->only == single[place] && fh_refcount(single[place]) == 2);
+    fh_release(single[place]);
+    expect_taken(true, 1);
+  }
+}
+
+/* Chunks that are garbage as a whole are known as such, whether there are holes in them or not. */
+static void whole_chunks_are_taken(void **state) {
+  enum { MANY = 4 * FH__CHUNK_ENTRIES };
+  static struct single *single[MANY];
+  for (int holes = 0; holes < 2; holes++) {
+    for (int i = 0; i < MANY; i++) single[i] = loop();
+    int left = 0;
+    for (int i = 0; i < MANY; i++) {
+      if (holes && i % 7 == 0)
+        fh_clear(single[i], only);
+      else
+        left++;
+      fh_release(single[i]);
+    }
+    expect_taken(true, (size_t)left);
+  }
+  assert_int_equal(fh_type_live(type_of_spec(&single_spec)), 0);
+}
+
 static void entries_are_used_again(void **state) {
   enum { MANY = 3 * FH__CHUNK_ENTRIES };
   struct plain *live[8];
@@ -259,6 +297,8 @@ int main(void) {
       in_both_ways(what_a_map_keeps_is_no_garbage),
       in_both_ways(what_spilled_is_counted),
       in_both_ways(anothers_private_garbage_is_not),
+      in_both_ways(one_that_lives_is_seen_in_every_place),
+      in_both_ways(whole_chunks_are_taken),
       with_runtime_gc_off(entries_are_used_again),
       with_runtime_gc_off(whatever_is_mixed_adds_up),
   };

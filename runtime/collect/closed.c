@@ -61,11 +61,10 @@ static bool is_all_garbage(const struct fh__scan *scan, const struct fh__chunk *
   return true;
 }
 
-/* All that was ever entered is garbage: the entries are the list. */
+/* All that was ever entered is garbage: the entries are the list. Chunk 0 never is: place 0 in refs is marked. */
 static void take_whole(struct fh__chunk *chunk, struct fh__garbage *list) {
-  uint32_t first = chunk->base == 0;
-  memcpy(&list->object[list->count], &chunk->entries[first], (chunk->bump - first) * sizeof *list->object);
-  list->count += chunk->bump - first;
+  memcpy(&list->object[list->count], chunk->entries, chunk->bump * sizeof *list->object);
+  list->count += chunk->bump;
   chunk->garbage = chunk->live;
   fh__chunk_reset(chunk);
 }
