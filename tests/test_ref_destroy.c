@@ -214,6 +214,19 @@ static void what_spilled_keeps_a_plain_object(void **state) {
   assert_true(plain_live() == 0);
 }
 
+/* Many objects may refer to one that is immortal. */
+static void what_is_immortal_stays(void **state) {
+  struct plain *immortal = one_plain(NULL, NULL), *list = NULL;
+  fh_make_immortal(immortal);
+  for (int i = 0; i < 1000; i++) {
+    list = one_plain(list, NULL);
+    fh_set(list, right, immortal);
+  }
+  fh_release(list);
+  assert_true(plain_live() == 1 && fh_refcount(immortal) == UINT64_MAX);
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
 /* Stores in line, up to the most that the owner's word holds. */
 static void stores_count_up_to_the_spill(void **state) {
   only_private();
@@ -515,6 +528,7 @@ int main(void) {
       with_runtime(many_may_wait_while_another_branch_dies),
       with_witnesses(what_waited_leaves_its_entry_as_well),
       with_runtime_gc_off(what_spilled_keeps_a_plain_object),
+      with_runtime_gc_off(what_is_immortal_stays),
       with_runtime_gc_off(stores_count_up_to_the_spill),
       with_runtime_gc_off(what_is_given_is_a_candidate_again),
       with_runtime_gc_off(a_death_in_another_chunk_touches_it),

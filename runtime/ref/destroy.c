@@ -196,7 +196,7 @@ FH__INLINE fh_object *release_child(struct fh__mutator *me, struct lot *lot, fh_
   }
   if (FH__LIKELY(((bias - 1) ^ fh__tls.stamp) < FH__BIAS_LOCAL_MAX))
     FH__STORE_(&child->fh__bias, bias - 1, RELAXED);
-  else
+  else if (FH__UNLIKELY(bias != FH__BIAS_IMMORTAL)) /* many may refer to one of those: as fh_release, they do not end the lot */
     release_slowly(me, lot, child);
   return NULL;
 }
