@@ -242,6 +242,24 @@ static void whole_chunks_are_taken(void **state) {
   assert_int_equal(fh_type_live(type_of_spec(&single_spec)), 0);
 }
 
+/* A collection of the middle generation takes away what refers to objects of that from within it, as it does for the young. */
+static void what_is_middle_is_found_with_the_young(void **state) {
+  struct plain *middle = pair(), *both = plain_new(), *young;
+  for (int i = 0; i < 2 * FH__CHUNK_ENTRIES; i++) fh_release(pair());
+  fh_collect(0);
+  assert_int_equal(fh_gc_generation(middle), 1);
+  assert_int_equal(fh_gc_generation(both), 1);
+  young = plain_new();
+  fh_set(both, left, young);
+  fh_give(young, right, both); /* across the two generations */
+  fh_release(young);
+  fh_release(middle);
+  assert_int_equal(fh_collect(0), 0);
+  assert_int_equal(fh_collect(1), 4);
+  assert_int_equal(fh_type_live(type_of_spec(&plain_spec)), 0);
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
 static void entries_are_used_again(void **state) {
   enum { MANY = 3 * FH__CHUNK_ENTRIES };
   struct plain *live[8];
@@ -299,6 +317,7 @@ int main(void) {
       in_both_ways(anothers_private_garbage_is_not),
       in_both_ways(one_that_lives_is_seen_in_every_place),
       in_both_ways(whole_chunks_are_taken),
+      with_runtime_gc_off(what_is_middle_is_found_with_the_young),
       with_runtime_gc_off(entries_are_used_again),
       with_runtime_gc_off(whatever_is_mixed_adds_up),
   };
