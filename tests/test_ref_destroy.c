@@ -276,6 +276,23 @@ static void a_death_in_another_chunk_touches_it(void **state) {
   fh_release(spine);
 }
 
+/* The first entry of the next chunk is the nearest that is not in the current one. */
+static void an_entry_right_behind_the_current_chunk_is_not_in_it(void **state) {
+  only_private();
+  enum { MANY = 3 * FH__CHUNK_ENTRIES };
+  static struct plain *plain[MANY];
+  for (int i = 0; i < MANY; i++) plain[i] = one_plain(NULL, NULL);
+  struct fh__track_local *track = &fh__self()->track;
+  for (int i = 0; i < MANY; i++) {
+    uint32_t slot = plain[i]->fh.fh__slot;
+    if (i && slot % FH__CHUNK_ENTRIES == 0 && track->owner == fh__track_chunk_of(slot - 1)->owner)
+      track->current = fh__track_chunk_of(slot - 1); /* the ring turns */
+    fh_release(plain[i]);
+  }
+  assert_true(plain_live() == 0);
+  assert_int_equal(fh_check_heap(), FH_OK);
+}
+
 /* In the gil design all own everything, but each has its own chunks. */
 enum { OTHERS = 700 };
 static struct plain *others[OTHERS];
@@ -532,6 +549,7 @@ int main(void) {
       with_runtime_gc_off(stores_count_up_to_the_spill),
       with_runtime_gc_off(what_is_given_is_a_candidate_again),
       with_runtime_gc_off(a_death_in_another_chunk_touches_it),
+      with_runtime_gc_off(an_entry_right_behind_the_current_chunk_is_not_in_it),
       with_runtime_gc_off(entries_in_chunks_of_others_are_left_to_them),
       with_witnesses(what_plain_objects_hold_may_live_or_die_in_its_own_way),
       with_runtime(a_dealloc_may_release_plain_objects),
