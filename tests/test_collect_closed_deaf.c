@@ -149,6 +149,8 @@ static void what_lives_beside_it_may_be_anything(void **state) {
   fh_set(live, left, old);
   fh_release(loose);
   expect_taken(true, 2);
+  for (int i = 0; i < 8; i++) fh_release(pair()); /* more than lives */
+  expect_taken(true, 16);
   fh_release(pair());
   fh_release(kept); /* has a weak reference */
   expect_taken(false, 4);

@@ -344,6 +344,20 @@ static void what_plain_objects_hold_may_live_or_die_in_its_own_way(void **state)
   assert_int_equal(fh_check_heap(), FH_OK);
 }
 
+/* What has a dealloc waits until all plain ones are gone: the application sees none that is half dead. */
+static uint64_t plain_live_at_dealloc;
+static void look_at_plain(void *object) { plain_live_at_dealloc = plain_live(); }
+
+static void a_dealloc_sees_none_of_the_plain_ones(void **state) {
+  static const fh_type_spec spec = {.name = "watcher", .size = sizeof(fh_object), .dealloc = look_at_plain};
+  only_private();
+  if (is_checked()) skip(); /* one after the other there */
+  plain_live_at_dealloc = 77;
+  fh_release(one_plain(one_plain(one_plain(NULL, NULL), one_plain(NULL, NULL)), new_of_spec(&spec)));
+  assert_int_equal(plain_live_at_dealloc, 0);
+  assert_true(plain_live() == 0);
+}
+
 /* A dealloc that gives plain objects up, inside the destruction of another object, and under many of them. */
 struct cupboard {
   fh_object fh;
@@ -552,6 +566,7 @@ int main(void) {
       with_runtime_gc_off(an_entry_right_behind_the_current_chunk_is_not_in_it),
       with_runtime_gc_off(entries_in_chunks_of_others_are_left_to_them),
       with_witnesses(what_plain_objects_hold_may_live_or_die_in_its_own_way),
+      with_runtime(a_dealloc_sees_none_of_the_plain_ones),
       with_runtime(a_dealloc_may_release_plain_objects),
       with_runtime(private_memory_is_free_at_once_and_published_later),
       with_runtime(deferred_deaths_wait_for_the_safepoint),
