@@ -26,6 +26,12 @@ static const struct {
     [FINAL_LEAF] = {"final leaf", false, true, true, false},
     [GRACE_LEAF] = {"grace leaf", false, true, false, true},
     [SHEAF] = {"sheaf", false, false, false, false},
+    [PLAIN_LEAF] = {"plain leaf", false, true, false, false},
+    [PLAIN_ONE] = {"plain one", true, false, false, false},
+    [PLAIN_TWO] = {"plain two", true, false, false, false},
+    [PLAIN_BOX] = {"plain box", true, false, false, false},
+    [PLAIN_WIDE] = {"plain wide", true, false, false, false},
+    [PLAIN_SHEAF] = {"plain sheaf", false, false, false, false},
     [WEAK] = {"weak", false, true, false, false},
 };
 
@@ -33,6 +39,7 @@ bool kind_is_tracked(enum kind kind) { return traits[kind].tracked; }
 bool kind_is_leaf(enum kind kind) { return traits[kind].leaf; }
 bool kind_finalizes(enum kind kind) { return traits[kind].finalizes; }
 bool kind_has_grace(enum kind kind) { return traits[kind].grace; }
+bool kind_is_plain(enum kind kind) { return kind >= PLAIN && kind < WEAK; }
 const char *kind_name(enum kind kind) { return traits[kind].name; }
 
 /* ---- worlds and their nodes ---- */
@@ -93,6 +100,7 @@ static void enter(struct world *world, struct node *node) {
   if (world->nodes == world->room) grow(world);
   node->at = world->nodes;
   world->node[world->nodes++] = node;
+  if (kind_is_plain(node->kind)) world->plain[node->kind - PLAIN]++;
 }
 
 static void leave(struct node *node) {
@@ -100,6 +108,7 @@ static void leave(struct node *node) {
   struct node *last = world->node[--world->nodes];
   world->node[node->at] = last;
   last->at = node->at;
+  if (kind_is_plain(node->kind)) world->plain[node->kind - PLAIN]--;
 }
 
 struct node *node_make(struct world *world, enum kind kind, unsigned cells) {
@@ -127,6 +136,7 @@ static void recycle(struct node *node) {
 
 static size_t push_marked(struct world *world, size_t depth, struct node *node) {
   if (!node || node->mark == world->epoch) return depth;
+  if (node->state == DEAD && world->from_dead) return depth; /* destroyed after something plain, of which nothing was said */
   demand(node->state != DEAD, node, "it is reachable, and was destroyed");
   node->mark = world->epoch;
   world->stack[depth++] = node;
@@ -198,7 +208,7 @@ static const struct node *referrer_of(const struct node *node) {
 
 void node_explain(const struct node *node) {
   enum { STEPS = 16 };
-  static const char *const states[] = {"free", "alive", "dying", "finalizing", "in limbo", "doomed", "dead"};
+  static const char *const states[] = {"free", "alive", "dying", "finalizing", "in limbo", "gone", "doomed", "dead"};
   for (int i = 0; node && i < STEPS; i++) {
     fprintf(stderr, "fh-shadow: %s %s #%llu, count %u, %s%s%s%s%s\n", i ? "referred to by" : "this is", kind_name(node->kind),
             (unsigned long long)node->id, node->count, states[node->state], node->finalized ? ", finalized" : "",
@@ -215,16 +225,75 @@ void world_flush_later(struct world *world) {
   world->flushing = false;
 }
 
+/* ---- what is plain ----
+ *
+ * What it must know of them the graph learns from what it knows of the others. One that loses its last reference is freed at once,
+ * where a death is exact, and leaves the graph. Any other one that is unreachable may be freed or not; it stays in the graph, and nobody
+ * looks at its memory, until it has to be gone. */
+
+static bool is_loose(const struct node *node) { return kind_is_plain(node->kind) && node->mark != node->world->epoch; }
+
+void world_count_plain(struct world *world, uint64_t least[PLAINS], uint64_t most[PLAINS]) {
+  mark(world);
+  for (int i = 0; i < PLAINS; i++) {
+    least[i] += world->plain[i];
+    most[i] += world->plain[i];
+  }
+  for (size_t i = 0; i < world->nodes; i++)
+    if (is_loose(world->node[i])) least[world->node[i]->kind - PLAIN]--;
+}
+
+void world_count_loose(struct world *world) {
+  mark(world);
+  for (size_t i = 0; i < world->nodes; i++) world->node[i]->loose = 0;
+  for (size_t i = 0; i < world->nodes; i++) {
+    const struct node *node = world->node[i];
+    for (unsigned n = 0; is_loose(node) && n < node->cells; n++)
+      if (node->cell[n]) node->cell[n]->loose++;
+  }
+}
+
+/* A weak reference that may have been freed with the plain ones that refer to it. What refers to it and is not plain has not been
+ * destroyed yet. */
+static bool may_be_gone(struct node *weak) {
+  const struct world *world = weak->world;
+  bool loose = false;
+  if (is_reachable(weak)) return false;
+  for (size_t n = 0; n < world->nodes; n++)
+    for (unsigned i = 0; i < world->node[n]->cells; i++) {
+      if (world->node[n]->cell[i] != weak) continue;
+      if (!is_loose(world->node[n])) return false;
+      loose = true;
+    }
+  return loose;
+}
+
+static bool hangs_loosely(const struct node *node) {
+  const struct world *world = node->world;
+  for (size_t n = 0; n < world->nodes; n++)
+    for (unsigned i = 0; i < world->node[n]->cells; i++)
+      if (world->node[n]->cell[i] == node && is_loose(world->node[n])) return true;
+  return false;
+}
+
+bool weak_may_be_lost(const struct node *weak) {
+  struct node *target = weak->target;
+  if (!weak->calls || weak->called || !target || is_reachable(target)) return false;
+  return is_loose(target) || hangs_loosely(target);
+}
+
 /* What waits to be noticed, for a grace period or for a finalizer keeps its children for longer than two collections. */
 void world_note_old(struct world *world) {
   mark_roots(world);
   world->marked = 0;
+  world->from_dead = true;
   for (size_t i = 0; i < world->nodes; i++) {
     const struct node *node = world->node[i];
     size_t depth = 0;
     for (unsigned n = 0; node->count == 0 && n < node->cells; n++) depth = push_marked(world, depth, node->cell[n]);
     mark_from(world, depth);
   }
+  world->from_dead = false;
   for (size_t i = 0; i < world->nodes; i++) {
     struct node *node = world->node[i];
     bool waits = node->count == 0 && kind_has_grace(node->kind);
@@ -241,14 +310,18 @@ static void forget_raised(struct world *world) {
   }
 }
 
+static bool is_old(const struct node *node) { return node->old; }
+
 void world_check_old(struct world *world) {
+  world_bury(world, is_old);
   for (size_t i = 0; i < world->nodes; i++) {
     struct node *node = world->node[i];
     if (!node->old) continue;
     demand(node->state == ALIVE, node, "its count was zero two collections ago");
+    node->old = false;
+    if (node->kind == WEAK && may_be_gone(node)) continue;
     demand(!weak_waits(node), node, "its target was lost two collections ago, and its callback did not come");
     demand(is_reachable(node), node, "it was garbage two collections ago");
-    node->old = false;
   }
   world->has_old = false;
 }
@@ -301,12 +374,14 @@ static void lose(struct node *target, struct node *weak, bool certain) {
   call_for(target, weak, certain);
 }
 
-/* A target dies. If its count became zero, all that live hear of it; if it is garbage, those that are garbage themselves may die first. */
+/* A target dies. If its count became zero, all that live hear of it; if it is garbage, those that are garbage themselves may die first,
+ * and if something plain dies as well, those that die with it. */
 static void lose_all(struct node *target, bool as_garbage) {
   while (target->weak) {
     struct node *weak = target->weak;
     bool first = target->world->flushing && hangs_on_limbo(weak); /* the weak reference may die first */
-    lose(target, weak, !target->found && !first && (!as_garbage || is_reachable(weak)));
+    bool hears = !weak->calls || (as_garbage || target->world->silent ? is_reachable(weak) : !may_be_gone(weak));
+    lose(target, weak, !target->found && !first && hears);
   }
 }
 
@@ -431,6 +506,7 @@ static void count_state(struct node *node, int by) {
   struct world *world = node->world;
   world->dying += (unsigned)(node->state == DYING ? by : 0);
   world->limbo += (unsigned)(node->state == LIMBO ? by : 0);
+  if (node->state == GONE) world->gone[node->kind - PLAIN] += (unsigned)by;
   world->doomed += (unsigned)(node->state == DOOMED ? by : 0);
   world->doomed_exactly += (unsigned)(node->state == DOOMED && node->exact ? by : 0);
 }
@@ -455,6 +531,18 @@ static bool dies_exactly(const struct node *node) {
   return is_alone() || (is_home(world) && !is_published(node));
 }
 
+/* The count of one that is plain became zero. It is gone now, or in its own time. */
+static bool die_silently(struct node *node) {
+  node->world->silent = true;
+  if (!node->exact) {
+    set_state(node, GONE);
+    return false;
+  }
+  leave(node);
+  node->state = DEAD;
+  return true;
+}
+
 /* The count became zero. True: its cells are to be released. */
 static bool die(struct node *node) {
   const struct world *world = node->world;
@@ -464,13 +552,15 @@ static bool die(struct node *node) {
   lose_all(node, world->late);
   if (node->kind == WEAK) {
     bool late = world->flushing && node->target && hangs_on_limbo(node->target); /* it may have been lost first */
+    late |= world->late || world->silent || weak_may_be_lost(node);
+    node->optional |= node->calls && !node->called && (!is_alone() || late || me->depth);
     if (node->target) leave_target(node);
-    node->optional |= node->calls && !node->called && (!is_alone() || world->late || late || me->depth);
     leave(node);
     node->state = DEAD;
     recycle(node);
     return false;
   }
+  if (kind_is_plain(node->kind)) return die_silently(node);
   node->late = dies_as_garbage(node);
   bool doomed = false;
   if (kind_finalizes(node->kind) && !node->finalized) {
@@ -502,6 +592,7 @@ static void release_all(struct node *first) {
       else if (die(child))
         stack[depth++] = child;
     }
+    if (node->state == DEAD && kind_is_plain(node->kind) && !node->count) recycle(node);
   }
 }
 
@@ -540,6 +631,35 @@ void node_publish(struct node *node) {
   }
 }
 
+/* What they refer to was released when they were freed: either it is destroyed already, or it will be in its own time. */
+void world_bury(struct world *world, bool (*is_gone)(const struct node *node)) {
+  struct node *first = NULL, *next;
+  mark(world);
+  for (size_t i = 0; i < world->nodes; i++) {
+    struct node *node = world->node[i];
+    if (!is_loose(node) || (is_gone && !is_gone(node))) continue;
+    node->next = first;
+    first = node;
+  }
+  for (struct node *node = first; node; node = node->next) lose_all(node, true);
+  for (struct node *node = first; node; node = node->next) {
+    world->collected += node->garbage && kind_is_tracked(node->kind);
+    count_state(node, -1);
+    node->state = DEAD;
+    node->count++; /* until all of them have let go of each other */
+    leave(node);
+  }
+  bool outer = world->late;
+  world->late = true;
+  for (struct node *node = first; node; node = node->next) release_all(node);
+  world->late = outer;
+  for (struct node *node = first; node; node = next) {
+    next = node->next;
+    if (!--node->count) recycle(node);
+  }
+  if (first) world->version++;
+}
+
 /* ---- what the heap reports ---- */
 
 void node_died(struct node *node) {
@@ -562,6 +682,15 @@ void node_died(struct node *node) {
   if (!--node->count) recycle(node);
 }
 
+/* Perhaps nothing has found it, but it died by its count when the plain ones that referred to it were freed. Then all weak references to
+ * it are lost, those as well that were made meanwhile, and if it rises it is as good as new. */
+static void expect_death(struct node *node) {
+  node->since = me->operation;
+  node->world->doubt++; /* of its own: those that a collection lost are lost if one of these is, and not the other way round */
+  for (struct node *weak = node->weak; weak; weak = weak->next)
+    if (!weak->maybe) weak->maybe = node->world->doubt;
+}
+
 void node_begin_finalizer(struct node *node) {
   demand(!node->finalized, node, "its finalizer runs a second time");
   node->world->reports++;
@@ -574,6 +703,7 @@ void node_begin_finalizer(struct node *node) {
   }
   demand(node->state == ALIVE && (node->found || !is_reachable(node)), node, "it is reachable, and its finalizer runs (state %d)", (int)node->state);
   doubt_all(node->world);
+  if (hangs_loosely(node)) expect_death(node);
   for (struct node *weak = node->weak, *next; weak; weak = next) {
     next = weak->next;
     if (weak->newborn || weak->meanwhile || !is_reachable(weak)) continue;

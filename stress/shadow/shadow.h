@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The shadow model: random programs, each operation of which is done twice, to the heap and to a plain graph beside it. The graph
  * knows what is reachable, what must have died at once by its count, and what a collection must find; `dealloc`, finalizers and weak
- * callbacks report to it, and it objects. docs/stress.md, "The shadow model", says what it demands.
+ * callbacks report to it, and it objects. Deaths of plain objects are not reported; it counts those that live. docs/stress.md, "The
+ * shadow model", says what it demands.
  *
  * A *world* is one such graph with the references that the program holds. Each thread has a world of its own, whose objects stay
  * private as long as they may; in runs of several threads one more world belongs to all of them, and everything in it is published.
@@ -45,9 +46,17 @@ enum kind {
   FINAL_LEAF, /* no references, but a finalizer */
   GRACE_LEAF,
   SHEAF,      /* fields, which refer to leaves only; FH_ACYCLIC */
+  PLAIN,      /* from here on the runtime frees them without a word */
+  PLAIN_LEAF = PLAIN,
+  PLAIN_ONE,  /* one field */
+  PLAIN_TWO,
+  PLAIN_BOX,  /* two slots */
+  PLAIN_WIDE, /* two fields far from each other: too large for a pool */
+  PLAIN_SHEAF, /* two fields, which refer to leaves only; FH_ACYCLIC */
   WEAK,       /* a weak reference */
   KINDS
 };
+enum { PLAINS = WEAK - PLAIN }; /* how many of these there are */
 
 enum state {
   FREE,       /* in the pool */
@@ -55,6 +64,7 @@ enum state {
   DYING,      /* its count is zero; its finalizer has not run */
   FINALIZING, /* its finalizer runs, after its count was zero: the runtime holds one reference */
   LIMBO,      /* its count is zero; it waits for a grace period, or in a list of garbage, fields and all */
+  GONE,       /* plain, and its count is zero: it is freed in its own time, or is already */
   DOOMED,     /* its count is zero: dealloc must run now */
   DEAD        /* dealloc ran; garbage that is being destroyed may still be said to refer to it */
 };
@@ -75,6 +85,7 @@ struct node {
   struct node *cell[CELLS];
   size_t at; /* in world->node */
   unsigned mark;
+  unsigned loose; /* references from plain nodes that may have been freed */
   int generation;
   uint64_t since;     /* the operation at which its count became zero */
   bool published;     /* must be, at least */
@@ -89,7 +100,7 @@ struct node {
 
   /* of a weak reference */
   struct node *target; /* NULL: lost */
-  struct node *next;
+  struct node *next; /* also of the plain that are buried together */
   struct node *was; /* its target before the loss, if that still has the id */
   uint64_t was_id;
   bool calls;       /* has a callback */
@@ -125,8 +136,12 @@ struct world {
   bool has_old;         /* a checkpoint goes on */
   bool flushing;        /* later releases happen, before or after what is ripe in limbo dies */
   bool without_limbo;   /* marks do not begin at what is in limbo */
+  bool from_dead;       /* marks begin at what has no references as well */
   bool late;            /* garbage is being destroyed: what dies of it does so in its own time */
   bool disturbed;       /* something was dropped after a collection's second look, perhaps */
+  bool silent;          /* something plain died in this turn: of what died with it, it is not said in which order */
+  unsigned plain[PLAINS]; /* nodes of these kinds, and */
+  unsigned gone[PLAINS];  /* how many of them are GONE */
   uint64_t reports;     /* of callbacks, finalizers and deallocs that ran */
   uint64_t collected;   /* tracked nodes of `garbage` that died */
   struct node **stack;  /* work: marks, dying */
@@ -143,6 +158,7 @@ bool kind_is_tracked(enum kind kind);
 bool kind_is_leaf(enum kind kind); /* may be referred to by acyclic objects */
 bool kind_finalizes(enum kind kind);
 bool kind_has_grace(enum kind kind);
+bool kind_is_plain(enum kind kind); /* nobody says when it dies */
 const char *kind_name(enum kind kind);
 
 struct node *node_make(struct world *world, enum kind kind, unsigned cells); /* one reference */
@@ -160,11 +176,17 @@ void weak_read(struct node *weak, const void *found);
 bool is_reachable(struct node *node);
 void node_explain(const struct node *node); /* on standard error: what it is, and what refers to it */
 bool weak_waits(const struct node *weak); /* its callback must come, if it lives that long */
+bool weak_may_be_lost(const struct node *weak); /* and its callback be due, because its target died with something plain */
 void world_note_old(struct world *world); /* sets `old` of what must be gone after two collections */
 void world_check_old(struct world *world);
+/* Plain nodes that are gone are taken out of the graph: all that are unreachable; or those of them of which the function says it. */
+void world_bury(struct world *world, bool (*is_gone)(const struct node *node));
+/* Of how many objects of a plain kind it is certain that they live, and how many may; added to what is there. */
+void world_count_plain(struct world *world, uint64_t least[PLAINS], uint64_t most[PLAINS]);
 void world_forget_found(struct world *world);
 void world_flush_later(struct world *world);
 /* Marks what lives if all objects of older generations than this one do; sets `garbage` of the others. How many of them are tracked. */
+void world_count_loose(struct world *world); /* sets `loose` */
 size_t world_expect(struct world *world, int generation);
 
 /* ---- objects ---- */
@@ -236,6 +258,8 @@ void worker_grow_up(struct worker *worker); /* before each collection that the p
 void turn(struct worker *worker);
 void turn_end(struct world *world); /* unlocks, after a look whether all died that had to */
 void checkpoint(struct worker *worker);
+void check_plain(void); /* as many objects of plain kinds live as may, and must; nothing in any world is under way */
+void check_plain_died(const struct world *world); /* alone: no more of them live than are in the graph */
 void collect_and_check(struct worker *worker, int generation);
 void wind_up(struct worker *worker); /* drops everything, until nothing lives */
 

@@ -26,6 +26,25 @@ struct bag {
   void **cell;
 };
 
+enum { PADDING = 12 };
+
+struct plain {
+  struct thing thing;
+  void *cell[2];
+};
+
+struct plain_box {
+  struct thing thing;
+  fh_slot slot[2];
+};
+
+struct plain_wide {
+  struct thing thing;
+  void *cell;
+  uint64_t padding[PADDING]; /* the id */
+  void *last;
+};
+
 static struct node *node_of(void *object) {
   const struct thing *thing = object;
   struct node *node = thing->node;
@@ -92,7 +111,7 @@ static void allocate_some(struct world *world) {
 static void join(struct node *node) {
   struct world *world = node->world;
   struct node *holder = world->root[node->id % ROOTS].node;
-  if (!holder || holder->kind == FIXED || holder->kind == SHEAF || !holder->cells) return;
+  if (!holder || holder->kind == FIXED || holder->kind == SHEAF || holder->kind == PLAIN_SHEAF || !holder->cells) return;
   if (!is_home(world) && !fh_is_published(holder->object)) return;
   world->disturbed = true; /* what was there is released, and may die in its own time with what it had got to keep */
   hand_over(node);
@@ -172,6 +191,10 @@ static void on_loss(fh_weak *object, void *context) {
 
 static const fh_ref field_refs[] = {FH_FIELD(struct fields, cell), FH_END};
 static const fh_ref slot_refs[] = {FH_SLOT(struct box, slot), FH_END};
+static const fh_ref one_refs[] = {{offsetof(struct plain, cell), FH__REF_FIELD, 1}, FH_END};
+static const fh_ref two_refs[] = {FH_FIELD(struct plain, cell), FH_END};
+static const fh_ref plain_slot_refs[] = {FH_SLOT(struct plain_box, slot), FH_END};
+static const fh_ref wide_refs[] = {FH_FIELD(struct plain_wide, cell), FH_FIELD(struct plain_wide, last), FH_END};
 static const fh_ref item_refs[] = {{0, FH__REF_FIELD, 1}, FH_END};
 
 #define FIELDS_SPEC(n, f, final) \
@@ -198,6 +221,12 @@ static const fh_type_spec specs[KINDS] = {
     [FINAL_LEAF] = LEAF_SPEC("final leaf", 0, finalize),
     [GRACE_LEAF] = LEAF_SPEC("grace leaf", FH_GRACE, NULL),
     [SHEAF] = FIELDS_SPEC("sheaf", FH_ACYCLIC, NULL),
+    [PLAIN_LEAF] = {.name = "plain leaf", .size = sizeof(struct thing)},
+    [PLAIN_ONE] = {.name = "plain one", .size = offsetof(struct plain, cell[1]), .refs = one_refs},
+    [PLAIN_TWO] = {.name = "plain two", .size = sizeof(struct plain), .refs = two_refs},
+    [PLAIN_BOX] = {.name = "plain box", .size = sizeof(struct plain_box), .refs = plain_slot_refs},
+    [PLAIN_WIDE] = {.name = "plain wide", .size = sizeof(struct plain_wide), .refs = wide_refs},
+    [PLAIN_SHEAF] = {.name = "plain sheaf", .size = sizeof(struct plain), .flags = FH_ACYCLIC, .refs = two_refs},
 };
 static fh_type *types[KINDS];
 
@@ -207,7 +236,7 @@ void things_register(void) {
 
 fh_type *thing_type(enum kind kind) { return types[kind]; }
 
-bool thing_has_slots(enum kind kind) { return kind == BOX || kind == FINAL_BOX; }
+bool thing_has_slots(enum kind kind) { return kind == BOX || kind == FINAL_BOX || kind == PLAIN_BOX; }
 
 /* ---- making ---- */
 
@@ -215,6 +244,7 @@ static bool has_items(enum kind kind) { return kind == LINE || kind == FIXED; }
 
 static unsigned cells_of(enum kind kind, unsigned wanted) {
   if (has_items(kind) || kind == BAG) return wanted;
+  if (kind_is_plain(kind)) return kind == PLAIN_LEAF ? 0 : kind == PLAIN_ONE ? 1 : 2;
   return specs[kind].refs ? FIELDS : 0;
 }
 
@@ -231,6 +261,7 @@ struct node *thing_make(struct world *world, enum kind kind, unsigned cells) {
     bag->count = bag->cell ? cells : 0;
     demand(bag->cell, node, "no memory");
   }
+  for (int i = 0; kind == PLAIN_WIDE && i < PADDING; i++) ((struct plain_wide *)node->object)->padding[i] = node->id;
   demand(fh_gc_is_tracked(thing) == kind_is_tracked(kind), node, "it is tracked, or is not");
   demand(fh_gc_generation(thing) == (kind_is_tracked(kind) ? 0 : -1), node, "it was born into generation %d", fh_gc_generation(thing));
   if (me->depth) node->behaviour = NOTHING; /* an end must be */
@@ -247,6 +278,9 @@ struct node *weak_thing_make(struct node *target, bool calls) {
 /* ---- cells ---- */
 
 void **thing_cell(const struct node *node, unsigned cell) {
+  if (node->kind == PLAIN_BOX) return &((struct plain_box *)node->object)->slot[cell].fh__value;
+  if (node->kind == PLAIN_WIDE) return cell ? &((struct plain_wide *)node->object)->last : &((struct plain_wide *)node->object)->cell;
+  if (kind_is_plain(node->kind)) return &((struct plain *)node->object)->cell[cell];
   if (thing_has_slots(node->kind)) return &((struct box *)node->object)->slot[cell].fh__value;
   if (has_items(node->kind)) return &((struct line *)node->object)->cell[cell];
   if (node->kind == BAG) return &((struct bag *)node->object)->cell[cell];
@@ -256,6 +290,8 @@ void **thing_cell(const struct node *node, unsigned cell) {
 void thing_check(const struct node *node) {
   if (node->kind == WEAK) return;
   demand(node_of(node->object) == node, node, "its memory was written over");
+  for (int i = 0; node->kind == PLAIN_WIDE && i < PADDING; i++)
+    demand(((struct plain_wide *)node->object)->padding[i] == node->id, node, "its memory was written over");
   for (unsigned i = 0; i < node->cells; i++) {
     const void *expected = node->cell[i] ? node->cell[i]->object : NULL;
     demand(!node->cell[i] || node->cell[i]->state != DEAD, node, "what cell %u refers to was destroyed", i);
