@@ -15,9 +15,13 @@ FH__INLINE bool fh__scan_is_young(const struct fh__scan *scan) { return scan->ge
 
 /* The chunks are taken in order: by a crew, each by one worker. */
 FH__INLINE struct fh__chunk *fh__scan_take_chunk(struct fh__scan *scan, uint32_t *number, unsigned how) {
+  if (!(how & FH__CREW)) {
+    struct fh__chunk *chunk = fh__scan_next_chunk(scan, *number);
+    if (chunk) *number = chunk->base / FH__CHUNK_ENTRIES + 1;
+    return chunk;
+  }
   for (;;) {
-    /* What is in the chunk is ordered by the crew's joining. */
-    uint32_t taken = how & FH__CREW ? FH__ADD(&scan->next, 1, RELAXED) : (*number)++;
+    uint32_t taken = FH__ADD(&scan->next, 1, RELAXED); /* what is in the chunk is ordered by the crew's joining */
     if (taken >= fh__track.limit) return NULL;
     if (fh__track.generation[taken] > scan->generation) continue;
     struct fh__chunk *chunk = fh__track_chunk(taken);

@@ -19,12 +19,12 @@ enum { KEPT = FH__PICK(1 << 20, 64) };
 
 static uint32_t count_covered(const struct fh__scan *scan) {
   uint32_t covered = 0;
-  for (uint32_t number = 0; number < fh__track.limit; number++) covered += fh__track.generation[number] <= scan->generation;
+  for (uint32_t number = 0; (number = fh__scan_next_number(scan, number)) < fh__track.limit; number++) covered++;
   return covered;
 }
 
 static uint32_t crew_for(const struct fh__scan *scan) {
-  uint32_t workers = count_covered(scan) / CHUNKS_A_WORKER;
+  uint32_t workers = scan->covered / CHUNKS_A_WORKER;
   return workers < fh__crew.limit ? workers : fh__crew.limit;
 }
 
@@ -35,6 +35,7 @@ void fh__scan_begin(struct fh__scan *scan, uint32_t generation) {
                             .entries = (size_t)fh__track.limit * FH__CHUNK_ENTRIES,
                             .refs = fh__track.scratch.refs,
                             .stack = fh__track.scratch.stack};
+  scan->covered = count_covered(scan);
   scan->crew = crew_for(scan);
 }
 
@@ -54,7 +55,7 @@ static void clear_gathered(const struct fh__scan *scan) {
 }
 
 static bool few_are_covered(const struct fh__scan *scan) {
-  size_t covered = (size_t)count_covered(scan) * FH__CHUNK_ENTRIES;
+  size_t covered = (size_t)scan->covered * FH__CHUNK_ENTRIES;
   return covered <= KEPT || covered <= scan->entries / 4;
 }
 

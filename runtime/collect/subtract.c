@@ -58,7 +58,7 @@ FH__INLINE void subtract_chunk(struct fh__walk *walk, struct fh__chunk *chunk, u
       tally.outgoing -= seen.count;
       if (FH__UNLIKELY(seen.others)) tally.others++;
     }
-    if (settles && FH__UNLIKELY(fh__is_candidate(object)) && !fh__candidate_settle(object)) fh__track_touch(base);
+    if (!(how & FH__PARTIAL) && settles && FH__UNLIKELY(fh__is_candidate(object)) && !fh__candidate_settle(object)) fh__track_touch(base);
     if (FH__UNLIKELY(!type->paired)) {
       tally.others++;
       FH__PASS_EACH_CELL(fh__cells_each, type, object, how, subtract_cell, walk);
