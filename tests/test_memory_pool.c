@@ -53,7 +53,7 @@ static void a_row_keeps_its_order(void **state) {
   for (int i = 0; i < 4; i++) block[i] = fh__backend_alloc(16);
   put(&pool, block[3], 16);
   for (int i = 0; i < 2; i++) *(void **)block[i] = block[i + 1];
-  fh__pool_put_row(&pool, block[0], block[2], 3, 16);
+  fh__pool_put_row(&pool, block[0], block[2], 3, fh__pool_at(16));
   assert_int_equal(pool.count, 4);
   for (int i = 0; i < 4; i++) assert_ptr_equal(take(&pool, 16), block[i]);
   assert_int_equal(pool.count, 0);
@@ -74,10 +74,10 @@ static void it_is_full_at_its_most_and_is_trimmed(void **state) {
   only_pooled();
   struct fh__pool pool = {.count = 0};
   void *last, *first = row_of(FH__POOL_MOST - 1, &last);
-  fh__pool_put_row(&pool, first, last, FH__POOL_MOST - 1, 64);
+  fh__pool_put_row(&pool, first, last, FH__POOL_MOST - 1, fh__pool_at(64));
   assert_int_equal(pool.count, FH__POOL_MOST - 1);
   first = row_of(2, &last);
-  fh__pool_put_row(&pool, first, last, 2, 64); /* does not fit: freed */
+  fh__pool_put_row(&pool, first, last, 2, fh__pool_at(64)); /* does not fit: freed */
   assert_int_equal(pool.count, FH__POOL_MOST - 1);
   assert_true(fh__pool_has_room(&pool));
   put(&pool, fh__backend_alloc(32), 32);
@@ -93,7 +93,7 @@ static void it_is_full_at_its_most_and_is_trimmed(void **state) {
 static void a_row_without_a_size_is_freed(void **state) {
   struct fh__pool pool = {.count = 0};
   void *last, *first = row_of(3, &last);
-  fh__pool_put_row(&pool, first, last, 3, 0);
+  fh__pool_put_row(&pool, first, last, 3, fh__pool_at(0));
   assert_int_equal(pool.count, 0);
 }
 

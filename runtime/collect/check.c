@@ -78,6 +78,7 @@ static void check_object(struct check *check, fh_object *object, const struct fh
     return;
   }
   if (object->fh__slot != chunk->base + at) find(check, "track.entry", object, "slot %u in entry %u", object->fh__slot, chunk->base + at);
+  /* A published one may have become a key (collect/ephemeron.h). */
   if (!type->tracked && !fh__is_published(object)) find(check, "track.entry", object, "of untracked type %s", type->name);
   check_words(check, object, chunk);
   check->object = object;

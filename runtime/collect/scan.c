@@ -12,7 +12,7 @@
 enum { CHUNKS_A_WORKER = FH__PICK(64, 1) };
 
 /* Entries whose places in refs, 4 MiB, are cleared by hand rather than given back: what is written again by the next collection would be as
- * many page faults, and each costs more than a page of objects. */
+ * many page faults, and each costs more than to clear a page. */
 enum { KEPT = FH__PICK(1 << 20, 64) };
 
 /* ---- beginning and end ---- */

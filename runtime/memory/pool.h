@@ -76,16 +76,10 @@ FH__INLINE void fh__pool_stack(struct fh__pool *pool, void *top, uint32_t count,
   pool->count += count;
 }
 
-/* `count` of them, linked from `first` to `last`. */
-FH__INLINE void fh__pool_put_row(struct fh__pool *pool, void *first, void *last, uint32_t count, size_t size) {
-  void **pooled = &pool->first[size / FH__SMALL_STEP];
-  if (!FH__POOLS || FH__UNLIKELY(!size) || FH__UNLIKELY(pool->count + count > FH__POOL_MOST)) {
-    fh__pool_refuse_row(first, count);
-    return;
-  }
-  ((struct fh__pooled *)last)->next = *pooled;
-  *pooled = first;
-  pool->count += count;
+/* The same, linked from `first` to `last`. */
+FH__INLINE void fh__pool_put_row(struct fh__pool *pool, void *first, void *last, uint32_t count, uint32_t at) {
+  ((struct fh__pooled *)last)->next = fh__pool_first(pool, at);
+  fh__pool_stack(pool, first, count, at);
 }
 
 #endif

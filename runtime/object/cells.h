@@ -65,23 +65,22 @@ FH__INLINE void fh__cells_each_strong(const fh_type *type, fh_object *object, fh
 struct fh__near {
   fh_object *first, *second;
 };
+FH__INLINE fh_object *fh__cells_near_at(const fh_type *type, const fh_object *object, int i) {
+  return fh__cell_load((const fh__cell *)(const void *)((const char *)object + type->near[i]));
+}
 FH__INLINE struct fh__near fh__cells_near_some(const fh_type *type, const fh_object *object) {
-  struct fh__near near = {NULL, NULL};
-  const char *base = (const char *)object;
-  near.first = fh__cell_load((const fh__cell *)(const void *)(base + type->near[0]));
-  if (FH__LIKELY(type->near[1] != type->near[0])) near.second = fh__cell_load((const fh__cell *)(const void *)(base + type->near[1]));
+  struct fh__near near = {fh__cells_near_at(type, object, 0), NULL};
+  if (FH__LIKELY(type->near[1] != type->near[0])) near.second = fh__cells_near_at(type, object, 1);
   return near;
 }
 
-/* The same of a type that may have no cells. */
+/* The same of a plain type, which may have no cells. */
 FH__INLINE struct fh__near fh__cells_near(const fh_type *type, const fh_object *object) {
-  return FH__LIKELY(type->has_cells) ? fh__cells_near_some(type, object) : (struct fh__near){NULL, NULL};
+  return FH__LIKELY(type->paired) ? fh__cells_near_some(type, object) : (struct fh__near){NULL, NULL};
 }
+/* A paired type's, again: the one cell of some is looked at twice, which costs less than to ask. */
 FH__INLINE bool fh__cells_near_empty(const fh_type *type, const fh_object *object) {
-  const char *base = (const char *)object;
-  const fh_object *first = fh__cell_load((const fh__cell *)(const void *)(base + type->near[0]));
-  const fh_object *second = fh__cell_load((const fh__cell *)(const void *)(base + type->near[1]));
-  return !((uintptr_t)first | (uintptr_t)second);
+  return !((uintptr_t)fh__cells_near_at(type, object, 0) | (uintptr_t)fh__cells_near_at(type, object, 1));
 }
 FH__INLINE int64_t fh__near_count(struct fh__near near) { return (near.first != NULL) + (near.second != NULL); }
 

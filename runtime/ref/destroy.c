@@ -116,7 +116,7 @@ static void begin_lot(struct fh__mutator *me, struct lot *lot, fh_type *type) {
   lot->type = type;
   lot->index = type->index;
   for (int i = 0; i < 2; i++) lot->near[i] = type->near[i];
-  lot->mask[0] = type->has_cells ? UINTPTR_MAX : 0;
+  lot->mask[0] = type->paired ? UINTPTR_MAX : 0;
   lot->mask[1] = type->near[1] != type->near[0] ? UINTPTR_MAX : 0;
   lot->top = fh__pool_first(&me->pool, type->pool_at);
   for (int i = 0; i < FH__POOL_AHEAD; i++) lot->recent[i] = NULL;
@@ -275,7 +275,7 @@ void fh__ref_die_childless(struct fh__mutator *me, fh_object *object) {
 bool fh__ref_die_plain_large(struct fh__mutator *me, fh_object *object) {
   const fh_type *type = fh__type_of(object);
   if (!type->plain) return false;
-  if (type->has_cells && !fh__cells_near_empty(type, object))
+  if (type->paired && !fh__cells_near_empty(type, object))
     fh__ref_die_with_children(me, object);
   else
     fh__ref_die_childless(me, object);

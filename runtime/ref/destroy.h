@@ -69,7 +69,7 @@ FH__INLINE bool fh__ref_die_plainly(struct fh__mutator *me, fh_object *object) {
   fh_type *type = fh__type_of(object);
   if (FH__CHECKED) return false;
   if (FH__UNLIKELY(!type->brief)) return fh__ref_die_plain_large(me, object);
-  if (FH__LIKELY(type->has_cells) && FH__UNLIKELY(!fh__cells_near_empty(type, object))) {
+  if (FH__LIKELY(type->paired) && FH__UNLIKELY(!fh__cells_near_empty(type, object))) {
     fh__ref_die_with_children(me, object);
     return true;
   }
