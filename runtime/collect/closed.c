@@ -173,7 +173,7 @@ static size_t free_lot(struct fh__mutator *me, fh_object *const *object, size_t 
     }
   }
   uint32_t row = (uint32_t)lot - freed;
-  if (row) fh__pool_put_row(&me->pool, first, (void *)last, row, type->pool_at);
+  if (FH__POOLS && row) fh__pool_put_row(&me->pool, first, (void *)last, row, type->pool_at);
   fh__census_add(&me->census, type, -(int64_t)lot);
   fh__account_return(&me->account, lot * type->usable);
   return lot;
